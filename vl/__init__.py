@@ -1,0 +1,1 @@
+"""VL: vision-language pretraining, fine-tuning and evaluation on webdataset shards."""

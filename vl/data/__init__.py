@@ -1,0 +1,1 @@
+"""Shards, their index and order, views, tokenizers and the data module."""

@@ -1,0 +1,1 @@
+"""Views: how one sample becomes the examples of a task, one file each."""

@@ -1,0 +1,1 @@
+"""Evaluators: whole-gallery and whole-set measurements of a model."""

@@ -1,0 +1,1 @@
+"""Metrics of predictions, independent of any model."""

@@ -1,0 +1,1 @@
+"""Region extractors: pictures to region features."""

@@ -1,0 +1,1 @@
+"""Reports: JSON, plots and self-contained pages."""

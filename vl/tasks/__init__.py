@@ -1,0 +1,1 @@
+"""Downstream tasks: objectives that can also answer, one file each."""

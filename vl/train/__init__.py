@@ -1,0 +1,1 @@
+"""The Lightning side: module, optimiser, strategies, callbacks and command line."""
