@@ -1,0 +1,42 @@
+# make demo   set everything up, pretrain on the embedded data, evaluate, write runs/demo/report.html
+# make test   set everything up, run the tests
+# PYTHON=...  the Python to build the environment with     TORCH_INDEX=...  another index for torch (CPU wheels)
+PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3 || command -v python))
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+export TORCH_INDEX
+
+.PHONY: setup demo demo-ui test test-slow lint browser clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '1,3s/^# //p' Makefile; echo "also: setup test-slow lint browser demo-ui clean"
+
+setup:
+	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11, or name one: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) tools/setup_environment.py --venv $(VENV)
+
+demo: setup
+	$(RUN) tools/run_demo.py
+
+demo-ui: demo
+	$(RUN) tools/demo.py --checkpoint runs/demo/model --gallery data/emoji
+
+test: setup
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -m "not slow"
+
+test-slow: setup
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -m slow
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+# A Chromium for the browser tests, where the system has none.
+browser: setup
+	$(RUN) -m playwright install chromium
+
+clean:
+	rm -rf $(VENV) runs data build *.egg-info
