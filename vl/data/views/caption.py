@@ -1,0 +1,42 @@
+"""Pictures with captions: one caption an image and epoch for training, every caption for evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vl.data.sample import Caption, Record, Sample, language_index
+from vl.data.views.base import Example, View, picture
+from vl.draw import Draw
+
+
+@dataclass(frozen=True)
+class CaptionView(View):
+    """An example is a picture with one of its captions.
+
+    Args:
+        languages: Language codes to keep; None keeps all. A sample without a caption in them has no example.
+        choose: `one` makes one example an image and draws its caption anew in every epoch; `all` makes every caption
+            an example, as evaluation wants it.
+    """
+
+    languages: tuple[str, ...] | None = None
+    choose: Literal["one", "all"] = "one"
+
+    def count(self, record: Record) -> int:
+        number = len(self._captions(record))
+        return min(number, 1) if self.choose == "one" else number
+
+    def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
+        captions = self._captions(sample.record)
+        if self.choose == "one" and len(captions) > 1:
+            inner = int(draw.fold("caption").integers(len(captions)))
+        if inner >= len(captions):
+            raise ValueError(f"sample {sample.key} has no caption number {inner} in {self.languages or 'any language'}")
+        caption = captions[inner]
+        return Example(sample.key, caption.text, language_index(caption.language), (picture(sample),))
+
+    def _captions(self, record: Record) -> tuple[Caption, ...]:
+        if self.languages is None:
+            return record.captions
+        return tuple(caption for caption in record.captions if caption.language in self.languages)
