@@ -1,4 +1,4 @@
-"""What every test stands on: shape checks, requirements that may be missing, and the line that says what did not run."""
+"""What every test stands on: shape checks, requirements that may be missing, the line that says what did not run."""
 
 import os
 import shutil

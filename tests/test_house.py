@@ -1,5 +1,6 @@
 """The house rules that a machine can hold: imports, pins, and what a core install can import."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -35,11 +36,9 @@ def test_only_vl_is_importable_and_recipes_never_shadow_a_library():
 
 
 def test_package_files_are_docstrings_only():
-    import ast
-
     for path in (ROOT / "vl").rglob("__init__.py"):
         body = ast.parse(path.read_text()).body
-        assert len(body) == 1 and isinstance(body[0], ast.Expr), path
+        assert [type(node) for node in body] == [ast.Expr], path
 
 
 def test_every_module_imports_with_the_core_dependencies_alone():

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import time
-import tomllib
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -33,7 +32,7 @@ def memory_gib() -> float:
 
 
 def check_machine(venv: Path) -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - the one file an older Python may be asked to run
         sys.exit(
             f"VL needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. "
             "Name another one: make PYTHON=/path/to/python3.11"
@@ -70,11 +69,7 @@ def fetch_pip(folder: Path) -> Path:
 def make_venv(venv: Path) -> Path:
     """Create the environment, with pip even where Python has no ensurepip; return its python."""
     python = venv / "bin" / "python"
-    if (
-        subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0
-        if python.exists()
-        else False
-    ):
+    if python.exists() and subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0:
         return python
     shutil.rmtree(venv, ignore_errors=True)
     if subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True).returncode == 0:
@@ -109,11 +104,10 @@ def main() -> None:
         return
     check_machine(venv)
     python = make_venv(venv)
-    torch = [
-        pin
-        for pin in tomllib.loads(wanted[0].read_text())["project"]["dependencies"]
-        if pin.startswith("torch==") or pin.startswith("torchvision==")
-    ]
+    import tomllib  # not before the check: Python 3.10 has none
+
+    pins = tomllib.loads(wanted[0].read_text())["project"]["dependencies"]
+    torch = [pin for pin in pins if pin.split("==")[0] in ("torch", "torchvision")]
     index = os.environ.get("TORCH_INDEX")
     install(python, *torch, *(["--index-url", index] if index else []))
     install(python, "--editable", f".[{EXTRAS}]")
