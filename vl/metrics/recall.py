@@ -40,8 +40,10 @@ def ranks(
     """
     lost = ~torch.isin(queries, gallery)
     if lost.any():
-        raise ValueError(f"{int(lost.sum())} of {len(queries)} queries have no right candidate in the gallery, "
-                         f"the first is query {int(lost.nonzero()[0])}")  # fmt: skip
+        raise ValueError(
+            f"{int(lost.sum())} of {len(queries)} queries have no right candidate in the gallery, "
+            f"the first is query {int(lost.nonzero()[0])}"
+        )
     found = []
     for first in range(0, len(queries), chunk):
         last = min(first + chunk, len(queries))
@@ -72,8 +74,9 @@ class Retrieval:
     def metrics(self, ks: Sequence[int] = KS) -> dict[str, float]:
         """Recalls in percent and median ranks, as `text_to_image/R@1`, and the mean of all recalls."""
         directions = {"text_to_image": self.text_to_image, "image_to_text": self.image_to_text}
-        recalls = {f"{name}/R@{k}": 100 * hits(found, k).mean().item() for name, found in directions.items()
-                   for k in ks}  # fmt: skip
+        recalls = {
+            f"{name}/R@{k}": 100 * hits(found, k).mean().item() for name, found in directions.items() for k in ks
+        }
         medians = {f"{name}/median_rank": found.double().quantile(0.5).item() for name, found in directions.items()}
         return {**recalls, **medians, "mean_recall": sum(recalls.values()) / len(recalls)}
 

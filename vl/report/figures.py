@@ -2,6 +2,8 @@
 
     benchmark    {schema, quick, results: [Comparison, ...], settings}
     evaluation   {schema, quick, results: [Finding, ...], seconds, settings}
+
+`schema` is 1; `quick` says that the figures come from a short run that only shows that the command works.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from rich.markup import escape
 from rich.table import Table
 
 SCHEMA = 1
-_PACKAGES = ("vl-pretrain", "torch", "torchvision", "open_clip_torch", "timm", "transformers", "webdataset",
-             "pytorch-lightning", "numpy", "pillow", "simplejpeg", "scikit-learn")  # fmt: skip
+_PACKAGES = (
+    "vl-pretrain torch torchvision open_clip_torch timm transformers webdataset pytorch-lightning numpy pillow "
+    "simplejpeg scikit-learn"
+).split()
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 Better = Literal["higher", "lower"]
@@ -112,9 +116,17 @@ def compare(
     mine, theirs = [pair[0] for pair in measured], [pair[1] for pair in measured]
     ratios = [a / b if better == "higher" else b / a for a, b in measured if a and b]
     return Comparison(
-        name, case, unit, better, median(mine), median(theirs) if peer else None,  # type: ignore[type-var]
-        median(ratios) if ratios else None, measured, check, dict(settings or {}),
-    )  # fmt: skip
+        name,
+        case,
+        unit,
+        better,
+        median(mine),
+        median(theirs) if peer else None,  # type: ignore[type-var]
+        median(ratios) if ratios else None,
+        measured,
+        check,
+        dict(settings or {}),
+    )
 
 
 def write_bench(
@@ -130,13 +142,20 @@ def write_bench(
     Raises:
         SystemExit: with status 1, after writing, when a `check` is not a number or exceeds `tolerance`.
     """
-    _print("ours / peer", ("name", "case", "unit", "ours", "peer", "ratio", "check"),
-           ((r.name, r.case, f"{r.unit} ({r.better})", r.ours, r.peer, r.ratio, r.check) for r in results))  # fmt: skip
+    _print(
+        "ours / peer",
+        ("name", "case", "unit", "ours", "peer", "ratio", "check"),
+        ((r.name, r.case, f"{r.unit} ({r.better})", r.ours, r.peer, r.ratio, r.check) for r in results),
+    )
     write_json(path, {"schema": SCHEMA, "quick": quick, "results": [asdict(r) for r in results], "settings": settings})
     failed = [r for r in results if r.check is not None and not r.check <= tolerance]
     if failed:
-        raise SystemExit("\n".join(f"{r.name}, {r.case}: ours and peer differ by {r.check:.3g}, more than the "
-                                   f"tolerance {tolerance:g}" for r in failed))  # fmt: skip
+        raise SystemExit(
+            "\n".join(
+                f"{r.name}, {r.case}: ours and peer differ by {r.check:.3g}, more than the tolerance {tolerance:g}"
+                for r in failed
+            )
+        )
 
 
 def write_report(
@@ -149,15 +168,23 @@ def write_report(
 ) -> None:
     """Print an evaluation's table, protocol beside each number, and write its JSON (unless `path` is None)."""
     show(results)
-    report = {"schema": SCHEMA, "quick": quick, "results": [asdict(r) for r in results],
-              "seconds": round(seconds, 2), "settings": settings}  # fmt: skip
+    report = {
+        "schema": SCHEMA,
+        "quick": quick,
+        "results": [asdict(r) for r in results],
+        "seconds": round(seconds, 2),
+        "settings": settings,
+    }
     write_json(path, report)
 
 
 def show(results: Iterable[Finding], title: str = "") -> None:
     """Print findings as a table, one row a metric."""
-    rows = ((f"{r.model}, {r.task}", f"{r.split} ({r.language})", metric, value, r.n, r.protocol)
-            for r in results for metric, value in r.metrics.items())  # fmt: skip
+    rows = (
+        (f"{r.model}, {r.task}", f"{r.split} ({r.language})", metric, value, r.n, r.protocol)
+        for r in results
+        for metric, value in r.metrics.items()
+    )
     _print(title, ("model", "split", "metric", "value", "n", "protocol"), rows)
 
 
