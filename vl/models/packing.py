@@ -1,0 +1,49 @@
+"""Packed rows: the real tokens of a padded batch one after another, so that padding is never computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the n real tokens of a `(b, l)` batch stand: token i at `index[i]` of its b * l places.
+
+    `index` is None where every place is real; packing is then a view.
+    """
+
+    batch: int
+    length: int
+    index: Int[Tensor, " n"] | None = None
+    mask: Bool[Tensor, "b l"] | None = None
+
+    @classmethod
+    def of(cls, mask: Bool[Tensor, "b l"]) -> Self:
+        """The packing of a batch with this mask (True where real)."""
+        batch, length = mask.shape
+        index = mask.flatten().nonzero().squeeze(1)
+        return cls(batch, length) if len(index) == batch * length else cls(batch, length, index, mask)
+
+    def pack(self, x: Shaped[Tensor, "b l *rest"]) -> Shaped[Tensor, "n *rest"]:
+        """The real tokens of `x`, row after row."""
+        x = x.flatten(0, 1)
+        return x if self.index is None else x.index_select(0, self.index)
+
+    def pad(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "b l d"]:
+        """The inverse of `pack`, zeros in the padding."""
+        if self.index is not None:
+            x = x.new_zeros(self.batch * self.length, x.shape[1]).index_copy(0, self.index, x)
+        return x.view(self.batch, self.length, -1)
+
+    def rows_at(self, positions: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+        """The packed row of token `positions[i]` of text i, which must be a real one."""
+        starts = torch.arange(self.batch, device=positions.device) * self.length
+        if self.mask is not None:
+            counts = self.mask.sum(1)
+            starts = counts.cumsum(0) - counts
+        return starts + positions

@@ -1,0 +1,73 @@
+"""What the towers of a `TwoTower` are: one picture or one text in, one feature vector out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from vl.batch import Text
+
+Colour = tuple[float, float, float]
+
+
+def normalize_pixels(pixels: Shaped[Tensor, "b 3 h w"], mean: Colour, std: Colour) -> Float[Tensor, "b 3 h w"]:
+    """Pixels (uint8 in 0..255 or float in 0..1) minus `mean`, over `std`, as float."""
+    # The constants are made here and are no buffers: those lose their values on the meta device.
+    centre, spread = (torch.tensor(value, device=pixels.device).view(3, 1, 1) for value in (mean, std))
+    return ((pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels) - centre) / spread
+
+
+class Tower(nn.Module):
+    """A tower. `embed_dim` is the width of its output; `frozen` keeps it as it is (LiT, arXiv:2111.07991).
+
+    A frozen tower has no gradients and stays in evaluation mode, so its BatchNorm statistics do not move either.
+    """
+
+    embed_dim: int
+    #: Name prefixes of the parameters at the input, at depth 0 for layer-wise learning rates.
+    inputs: tuple[str, ...] = ()
+    frozen: bool = False
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The repeated blocks, bottom-up."""
+        return ()
+
+    def freeze(self) -> None:
+        self.frozen = True
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and not self.frozen)
+
+    def depth_of(self, name: str) -> float:
+        """0 for a parameter at the input, (i+1)/(n+1) in block i of n, 1 above the blocks."""
+        if name.startswith(self.inputs):
+            return 0.0
+        blocks = self.blocks()
+        place = {id(parameter): i for i, block in enumerate(blocks) for parameter in block.parameters()}
+        return (place.get(id(self.get_parameter(name)), len(blocks)) + 1) / (len(blocks) + 1)
+
+
+class ImageTower(Tower):
+    """Pixels to a feature vector. The tower normalises the pixels with its own `mean` and `std`."""
+
+    image_size: int
+    mean: Colour
+    std: Colour
+
+    def forward(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        raise NotImplementedError
+
+
+class TextTower(Tower):
+    """A text to a feature vector. Ids lie in 0..`vocab_size`-1, a text has at most `context_length` of them."""
+
+    vocab_size: int
+    context_length: int
+
+    def forward(self, text: Text) -> Float[Tensor, "b e"]:
+        raise NotImplementedError
