@@ -13,12 +13,13 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import requires, version
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -29,10 +30,6 @@ from rich.markup import escape
 from rich.table import Table
 
 SCHEMA = 1
-_PACKAGES = (
-    "vl-pretrain torch torchvision open_clip_torch timm transformers webdataset pytorch-lightning numpy pillow "
-    "simplejpeg scikit-learn"
-).split()
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 Better = Literal["higher", "lower"]
@@ -215,13 +212,9 @@ def settings(shards: Iterable[str | Path] = (), **own: Any) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    """Of VL and what it depends on."""
+    needed = [line for line in requires("vl-pretrain") or () if "extra ==" not in line]
+    return {name: version(name) for name in ["vl-pretrain", *(re.split(r"[^\w.-]", line)[0] for line in needed)]}
 
 
 def _processor() -> str:
