@@ -1,0 +1,123 @@
+"""The checkpoints of a run on disk: which are whole, which is the last, how one comes to be.
+
+A checkpoint is a file, or a folder of shards (FSDP2), named `step_NNNNNNNN.ckpt`. It is written under a temporary name
+(`.tmp`), made durable, marked as complete, and only then renamed. So whatever ends in `.ckpt` is whole, unless somebody
+copied it by halves: a file without its central directory (a torch file is a zip, its directory comes last) and a folder
+whose marker is missing, or disagrees with what is there, do not count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MARKER = "complete.json"
+TEMPORARY = ".tmp"
+#: Where Lightning's FSDP2 strategy keeps what is neither weights nor optimizer state.
+_METADATA = "meta.pt"
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step_{step:08d}.ckpt"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether everything that was saved is there."""
+    if path.is_file():
+        return zipfile.is_zipfile(path)
+    try:
+        sizes = json.loads((path / MARKER).read_text())
+        return all((path / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest step first."""
+    return [path for path in sorted(folder.glob("step_*.ckpt")) if is_whole(path)]
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Turn what was written under a temporary name into a checkpoint: durable, marked, renamed."""
+    if temporary.is_dir():
+        files = [path for path in temporary.rglob("*") if path.is_file()]
+        for path in files:
+            _sync(path)
+        marker = temporary / MARKER
+        marker.write_text(json.dumps({str(path.relative_to(temporary)): path.stat().st_size for path in files}))
+        _sync(marker)
+    _sync(temporary)
+    remove(final)
+    temporary.replace(final)
+    _sync(final.parent)
+
+
+def tidy(folder: Path, keep: int) -> None:
+    """Remove what a killed save left behind, and all but the last `keep` checkpoints of steps."""
+    for leftover in folder.glob(f"*{TEMPORARY}"):
+        remove(leftover)
+    for old in list_checkpoints(folder)[:-keep]:
+        remove(old)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        # First out of sight, so that a kill in between leaves no half folder under a checkpoint's name.
+        hidden = path.with_name(path.name + TEMPORARY) if path.suffix != TEMPORARY else path
+        if hidden != path:
+            shutil.rmtree(hidden, ignore_errors=True)
+            path.replace(hidden)
+        shutil.rmtree(hidden)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def find_checkpoint(name: str, folder: Path) -> Path | None:
+    """The checkpoint a user means by a path, `last` or `best`; None for `last` of a run that has saved nothing yet.
+
+    Raises:
+        ValueError: there is no such checkpoint, or it is not whole; names those that are.
+    """
+    whole = list_checkpoints(folder)
+    if name == "last":
+        return whole[-1] if whole else None
+    path = folder / "best.ckpt" if name == "best" else Path(name)
+    if "://" in name or not path.exists():
+        what = "is a URL; download it first, then give its path" if "://" in name else "does not exist"
+        raise ValueError(f"the checkpoint {path if '://' not in name else name} {what}{_alternatives(whole)}")
+    if not is_whole(path):
+        raise ValueError(f"the checkpoint {path} is not whole: its save or copy was cut short{_alternatives(whole)}")
+    return path
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; tensors stay on disk. Nothing in the file is executed.
+
+    Raises:
+        ValueError: it holds a pickle payload, or is no checkpoint of a training run.
+    """
+    from vl.checkpoints.safe import load_tensors, read_dcp_metadata
+
+    if path.is_dir():
+        read_dcp_metadata(path)
+        return load_tensors(path / _METADATA)
+    return load_tensors(path)
+
+
+def _alternatives(whole: list[Path]) -> str:
+    return f". Whole ones: {', '.join(map(str, whole))}" if whole else ""
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

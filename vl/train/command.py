@@ -1,0 +1,137 @@
+"""`vl fit`, `validate`, `test` and `predict`: Lightning's command line with VL's training module and data."""
+
+from __future__ import annotations
+
+from argparse import ArgumentError
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+
+from vl.data.module import ShardData
+from vl.train import strategies as strategies  # registers `fsdp2`
+from vl.train.checkpoint_folder import find_checkpoint, list_checkpoints, read_head
+from vl.train.checkpointing import Checkpoints, describe_changes
+from vl.train.faults import Watch
+from vl.train.logging import Answers, CsvLog
+from vl.train.messages import shorten
+from vl.train.module import Training
+from vl.train.progress import Progress
+
+_TRAINER_DEFAULTS = {
+    # The data module splits batches by rank itself; Lightning's sampler on top would split them again, silently.
+    "use_distributed_sampler": False,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 10,
+}
+_SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+class UsageError(Exception):
+    """What is written on the command line or in a configuration file cannot be meant; the message is for the user."""
+
+
+class Command(LightningCLI):
+    """Parses, builds, runs.
+
+    Args:
+        args: The words of the command line.
+        files: The configuration files among them; errors name their lines.
+    """
+
+    def __init__(self, args: list[str], files: list[str]) -> None:
+        self.files = files
+        raising = {"exit_on_error": False}
+        super().__init__(
+            Training,
+            ShardData,
+            save_config_callback=None,
+            trainer_defaults=_TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            parser_kwargs={**raising, **{name: raising for name in _SUBCOMMANDS}},
+            args=args,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        skipped = {"model", "datamodule", "dataloaders", "weights_only"}
+        fit = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "weights_only"}
+        return {"fit": fit, "validate": skipped, "test": skipped, "predict": skipped | {"return_predictions"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
+        parser.add_argument("--wandb", type=str | None, default=None, help="Also log to this Weights & Biases project.")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            chosen = self._subcommand_parsers.get(args[0], parser)
+            raise UsageError(shorten(str(error), (action.dest for action in chosen._actions), self.files)) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: the YAML and the command line win over what a checkpoint holds."""
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run's folder and what Lightning's options must not do here."""
+        trainer = self._get(self.config, "trainer")
+        if trainer.use_distributed_sampler:
+            raise ValueError("trainer.use_distributed_sampler must stay false: `data` splits its batches by rank itself")
+        if trainer.accumulate_grad_batches != 1:
+            raise ValueError("trainer.accumulate_grad_batches must stay 1; set data.accumulate instead")
+        if trainer.default_root_dir is None:
+            trainer.default_root_dir = f"runs/{Path(self.files[0]).stem}" if self.files else "runs/unnamed"
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        root = config["default_root_dir"]
+        if config["logger"] in (None, True):
+            kwargs["logger"] = self._loggers(root)
+        callbacks: list[Callback] = [Watch(), Answers()]
+        if config["enable_progress_bar"] is not False:
+            callbacks.append(Progress())
+        checkpoints = self._get(self.config_init, "checkpoint")
+        checkpoints.run = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+        self.trainer_defaults = {"callbacks": callbacks}
+        return super().instantiate_trainer(**kwargs)
+
+    def _loggers(self, root: str) -> list[Logger]:
+        loggers: list[Logger] = [TensorBoardLogger(root, name="tensorboard", version=""), CsvLog(root)]
+        if project := self._get(self.config, "wandb"):
+            from pytorch_lightning.loggers import WandbLogger
+
+            loggers.append(WandbLogger(project=project, save_dir=root))
+        return loggers
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        kwargs["ckpt_path"] = self._find_checkpoint(kwargs.get("ckpt_path"))
+        # Lightning reads remote files without it as arbitrary pickles.
+        kwargs["weights_only"] = True
+        if subcommand == "predict":
+            kwargs["return_predictions"] = False
+        return kwargs
+
+    def _find_checkpoint(self, name: str | None) -> str | None:
+        """The checkpoint to start from, checked for what must not be executed; differing settings are printed."""
+        folder = Path(self.trainer.default_root_dir) / "checkpoints"
+        path = find_checkpoint(name, folder) if name else None
+        if path is None:
+            if name and self.subcommand != "fit":
+                raise ValueError(f"--ckpt_path {name}: {folder} holds no whole checkpoint")
+            if self.subcommand == "fit" and (saved := list_checkpoints(folder)) and not name:
+                raise ValueError(
+                    f"{folder.parent} holds a run already ({saved[-1].name}): continue it with --ckpt_path last, or "
+                    "give another --trainer.default_root_dir"
+                )
+            return None
+        saved_run = read_head(path).get("vl", {}).get("run", "")
+        changes = describe_changes(saved_run, self.trainer.checkpoint_callback.run) if saved_run else []
+        if changes and self.subcommand == "fit":
+            rank_zero_info("settings that differ from the checkpoint's:\n  " + "\n  ".join(changes))
+        return str(path)

@@ -1,0 +1,110 @@
+"""Parser errors in a few lines: which key, in which file, what is nearest to it, what there is."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_UNKNOWN_KEY = re.compile(r"(?:[Oo]ption|arguments:) '?(?:--)?([\w.+-]+)'?")
+_NO_ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
+_NO_MODULE = re.compile(r"No module named '([\w.]+)'")
+_WRONG_BASE = re.compile(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)")
+
+
+def shorten(message: str, options: Iterable[str], files: Sequence[str] = ()) -> str:
+    """A parser's error message as one sentence and its remedy.
+
+    Args:
+        message: What jsonargparse says: nested lines, one for each level of the configuration.
+        options: Every option the parser knows, dotted.
+        files: The configuration files that were read, to name the line at fault.
+    """
+    where, reason = _deepest(message)
+    keys = re.findall(r'Parser key "([^"]+)"', where)
+    classes = re.findall(r"class_path '([^']+)'", where)
+    wrong, remedy = _remedy(reason, classes[-1] if classes else None, list(options))
+    place = ".".join(keys) + (f" ({classes[-1]})" if classes else "")
+    line = _find_line(wrong, files)
+    return "\n  ".join(part for part in (f"{line}{place}{': ' if place else ''}{reason}", remedy) if part)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`did you mean ...?` and the alternatives."""
+    known = sorted(set(known))
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    start = f"did you mean '{near[0]}'? " if near else ""
+    shown = known if len(known) <= 30 else difflib.get_close_matches(name, known, n=8, cutoff=0.0)
+    return f"{start}{'known' if len(known) <= 30 else 'nearest'}: {', '.join(shown)}"
+
+
+def _deepest(message: str) -> tuple[str, str]:
+    """(the lines that lead to the innermost problem, that problem), from an indented tree of problems."""
+    lines = [line.replace("- ", "  ", 1) if line.lstrip().startswith("- ") else line for line in message.splitlines()]
+    lines = [line for line in lines if line.strip() and "Expected a <class 'NoneType'>" not in line] or [message]
+    depths = [len(line) - len(line.lstrip()) for line in lines]
+    deepest = depths.index(max(depths))
+    path, depth = [], depths[deepest]
+    for index in range(deepest - 1, -1, -1):
+        if depths[index] < depth:
+            path.append(lines[index])
+            depth = depths[index]
+    if not path and ": " in lines[deepest] and lines[deepest].startswith("Parser key"):
+        head, _, reason = lines[deepest].partition(": ")
+        return head, reason.strip()
+    return "\n".join(reversed(path)), lines[deepest].strip()
+
+
+def _remedy(reason: str, owner: str | None, options: list[str]) -> tuple[str, str]:
+    """(the name at fault, what to do about it)."""
+    if match := _NO_ATTRIBUTE.search(reason):
+        return match[2], suggest(match[2], _classes(match[1]))
+    if match := _NO_MODULE.search(reason):
+        return match[1], _suggest_module(match[1])
+    if match := _WRONG_BASE.search(reason):
+        return match[1], ""
+    if "not accept" not in reason and "unrecognized" not in reason:
+        return "", ""
+    match = _UNKNOWN_KEY.findall(reason)
+    if not match:
+        return "", ""
+    name = match[-1].split("=")[0]
+    if owner is not None:
+        return name, suggest(name, _parameters(owner))
+    prefix, _, last = name.rpartition(".")
+    siblings = [option[len(prefix) + 1 if prefix else 0 :].split(".")[0] for option in options if option.startswith(prefix)]
+    return last, suggest(last, filter(None, siblings or [option.split(".")[0] for option in options]))
+
+
+def _classes(module: str) -> list[str]:
+    loaded = importlib.import_module(module)
+    return [name for name, value in vars(loaded).items() if inspect.isclass(value) and value.__module__ == module]
+
+
+def _parameters(path: str) -> list[str]:
+    module, _, name = path.rpartition(".")
+    signature = inspect.signature(getattr(importlib.import_module(module), name).__init__)
+    return [name for name, kind in signature.parameters.items() if name != "self" and kind.kind is not kind.VAR_KEYWORD]
+
+
+def _suggest_module(name: str) -> str:
+    """The modules beside the one that does not exist."""
+    package, _, last = name.rpartition(".")
+    try:
+        path = importlib.import_module(package).__path__ if package else None
+    except (ImportError, AttributeError):
+        return "is its package installed, and its first part spelt right?"
+    return suggest(last, (module.name for module in pkgutil.iter_modules(path))) if package else "is it installed?"
+
+
+def _find_line(name: str, files: Sequence[str]) -> str:
+    """`file:line: ` of the last file that mentions the name as a key or as part of a class path."""
+    for file in reversed(files):
+        for number, line in enumerate(Path(file).read_text().splitlines(), start=1) if name else ():
+            if re.search(rf"(^\s*(-\s*)?|[{{,]\s*){re.escape(name)}\s*:|[.\s]{re.escape(name)}\s*[,}}]?\s*$", line):
+                return f"{file}:{number}: "
+    return ""
