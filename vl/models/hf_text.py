@@ -31,7 +31,7 @@ def read_hf_config(config: str | dict[str, Any]) -> dict[str, Any]:
     if isinstance(config, str):
         path = Path(config) / "config.json" if Path(config).is_dir() else Path(config)
         if not path.is_file():
-            raise ValueError(f"{config!r} is no Hugging Face config: give one of {', '.join(PRESETS)}, or a config.json")
+            raise ValueError(f"{config!r} is no Hugging Face config: give {', '.join(PRESETS)} or a config.json")
         config = json.loads(path.read_text())
     if "model_type" not in config:
         raise ValueError("a Hugging Face config needs a model_type, such as bert")

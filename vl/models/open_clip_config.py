@@ -29,10 +29,10 @@ def read_config(config: str | Mapping[str, Any]) -> dict[str, Any]:
     else:
         found = open_clip.get_model_config(config)
         if found is None:
-            near = get_close_matches(config, open_clip.list_models(), 3, cutoff=0) or open_clip.list_models()[:3]
-            raise ValueError(f"open_clip has no model {config!r}; the nearest are {', '.join(near)}, or give a .json file")
+            near = get_close_matches(config, open_clip.list_models(), 3, cutoff=0)
+            raise ValueError(f"open_clip has no model {config!r}; near are {', '.join(near)}, or give a .json file")
     found = found.get("model_cfg", found)
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(found)
     if missing:
-        raise ValueError(f"an open_clip model config needs embed_dim, vision_cfg and text_cfg; {sorted(missing)} missing")
+        raise ValueError(f"an open_clip model config needs {', '.join(sorted(missing))}, which this one lacks")
     return found

@@ -54,6 +54,9 @@ class OpenClipImage(ImageTower):
         if isinstance(self.tower, VisionTransformer) and Transformer.can_adopt(self.tower.transformer):
             class_token = self.tower.attn_pool is None and self.tower.pool_type == "tok"
             self.tower.transformer = Transformer(self.tower.transformer, pool_first=class_token)
+        if isinstance(self.tower, VisionTransformer | ModifiedResNet):
+            pooling = "attnpool." if isinstance(self.tower, ModifiedResNet) else ""
+            self.resize_on_load(f"tower.{pooling}positional_embedding", num_extra=1)
         self.inputs = ("tower.conv", "tower.bn", "tower.class_emb", "tower.positional", "tower.ln_pre")
         if frozen:
             self.freeze()

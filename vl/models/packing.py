@@ -29,7 +29,7 @@ class Packing:
         index = mask.flatten().nonzero().squeeze(1)
         return cls(batch, length) if len(index) == batch * length else cls(batch, length, index, mask)
 
-    def pack(self, x: Shaped[Tensor, "b l *rest"]) -> Shaped[Tensor, "n *rest"]:
+    def pack(self, x: Shaped[Tensor, "b l ..."]) -> Shaped[Tensor, "n ..."]:
         """The real tokens of `x`, row after row."""
         x = x.flatten(0, 1)
         return x if self.index is None else x.index_select(0, self.index)

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from vl.models.towers import Colour, ImageTower, normalize_pixels
 
 
+_INPUTS = ("conv_stem", "bn1", "stem", "patch_embed", "cls_token", "pos_embed")
+
+
 def timm_blocks(backbone: nn.Module) -> Sequence[nn.Module]:
     """The blocks of a timm model, bottom-up: those of its stages where it has stages, none if it names neither."""
     stages = next((getattr(backbone, name) for name in ("blocks", "stages", "layers") if hasattr(backbone, name)), ())
@@ -53,7 +56,9 @@ class TimmImage(ImageTower):
         self.image_size = image_size or data["input_size"][-1]
         self.mean, self.std = tuple(mean or data["mean"]), tuple(std or data["std"])
         self.embed_dim = self.backbone.head_hidden_size if pool != "" else self.backbone.num_features
-        self.inputs = tuple(f"backbone.{name}" for name in ("conv_stem", "bn1", "stem", "patch_embed", "cls_token", "pos_embed"))
+        if isinstance(getattr(self.backbone, "pos_embed", None), nn.Parameter):
+            self.resize_on_load("backbone.pos_embed", num_extra=self.backbone.num_prefix_tokens)
+        self.inputs = tuple(f"backbone.{name}" for name in _INPUTS)
         if frozen:
             self.freeze()
 

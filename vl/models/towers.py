@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isqrt
 from typing import Self
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vl.batch import Text
 
@@ -19,6 +21,20 @@ def normalize_pixels(pixels: Shaped[Tensor, "b 3 h w"], mean: Colour, std: Colou
     # The constants are made here and are no buffers: those lose their values on the meta device.
     centre, spread = (torch.tensor(value, device=pixels.device).view(3, 1, 1) for value in (mean, std))
     return ((pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels) - centre) / spread
+
+
+def resize_grid(positions: Float[Tensor, "*one n d"], num_places: int, num_extra: int) -> Float[Tensor, "*one m d"]:
+    """Position embeddings of a square grid for another one of `num_places`, both with `num_extra` tokens in front.
+
+    Bicubic and antialiased, as open_clip does it. (Hugging Face's `interpolate_pos_encoding` does not antialias, which
+    differs where the grid shrinks.)
+    """
+    extra, grid = positions.split((num_extra, positions.shape[-2] - num_extra), dim=-2)
+    old, new = isqrt(grid.shape[-2]), isqrt(num_places)
+    grid = grid.reshape(1, old, old, -1).permute(0, 3, 1, 2).float()
+    grid = F.interpolate(grid, (new, new), mode="bicubic", antialias=True, align_corners=False)
+    grid = grid.permute(0, 2, 3, 1).reshape(*positions.shape[:-2], new * new, -1)
+    return torch.cat([extra, grid.to(extra.dtype)], dim=-2)
 
 
 class Tower(nn.Module):
@@ -58,6 +74,16 @@ class ImageTower(Tower):
     image_size: int
     mean: Colour
     std: Colour
+
+    def resize_on_load(self, name: str, num_extra: int) -> None:
+        """Interpolate the position embeddings `name` when weights of another image size are loaded."""
+
+        def resize(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+            found, own = state.get(prefix + name), self.get_parameter(name)
+            if found is not None and found.shape != own.shape and found.shape[-1] == own.shape[-1]:
+                state[prefix + name] = resize_grid(found, own.shape[-2] - num_extra, num_extra)
+
+        self.register_load_state_dict_pre_hook(resize)
 
     def forward(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         raise NotImplementedError

@@ -44,7 +44,7 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "n d"], packing: Packing, pooled: Int[Tensor, " b"] | None = None
     ) -> Float[Tensor, "m d"]:
-        """All rows, or those of the `pooled` tokens alone: one a text, each the last real one if attention is causal."""
+        """All rows, or those of the `pooled` tokens: one a text, each the last real one if attention is causal."""
         normed = self.ln_1(x)
         if pooled is None:
             attention = self._attend_all(normed, packing)
@@ -79,7 +79,7 @@ class Transformer(nn.Module):
     def __init__(self, stack: nn.Module, causal: bool = False, pool_first: bool = False) -> None:
         super().__init__()
         if not self.can_adopt(stack):
-            raise ValueError(f"cannot pack {type(stack.resblocks[0]).__name__}: only open_clip's ResidualAttentionBlock")
+            raise ValueError(f"cannot pack {type(stack.resblocks[0]).__name__}, only ResidualAttentionBlock")
         self.width, self.layers, self.pool_first = stack.width, stack.layers, pool_first
         self.resblocks = nn.ModuleList(Block(block, causal) for block in stack.resblocks)
 
