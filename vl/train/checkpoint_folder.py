@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from vl.checkpoints.safe import check_sharded, load_sharded, load_tensors, local_path
+
 MARKER = "complete.json"
 TEMPORARY = ".tmp"
 #: Where Lightning's FSDP2 strategy keeps what is neither weights nor optimizer state.
@@ -87,10 +89,9 @@ def find_checkpoint(name: str, folder: Path) -> Path | None:
     whole = list_checkpoints(folder)
     if name == "last":
         return whole[-1] if whole else None
-    path = folder / "best.ckpt" if name == "best" else Path(name)
-    if "://" in name or not path.exists():
-        what = "is a URL; download it first, then give its path" if "://" in name else "does not exist"
-        raise ValueError(f"the checkpoint {path if '://' not in name else name} {what}{_alternatives(whole)}")
+    path = folder / "best.ckpt" if name == "best" else local_path(name) if "://" in name else Path(name)
+    if not path.exists():
+        raise ValueError(f"the checkpoint {path} does not exist{_alternatives(whole)}")
     if not is_whole(path):
         raise ValueError(f"the checkpoint {path} is not whole: its save or copy was cut short{_alternatives(whole)}")
     return path
@@ -102,12 +103,36 @@ def read_head(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it holds a pickle payload, or is no checkpoint of a training run.
     """
-    from vl.checkpoints.safe import load_tensors, read_dcp_metadata
-
     if path.is_dir():
-        read_dcp_metadata(path)
-        return load_tensors(path / _METADATA)
-    return load_tensors(path)
+        check_sharded(path)
+    head = load_tensors(path / _METADATA if path.is_dir() else path)
+    if "loops" not in head:
+        raise ValueError(f"{path} is no checkpoint of a training run; name start weights in the model's `init` instead")
+    return head
+
+
+def consolidate(folder: Path, file: Path) -> None:
+    """Write a sharded checkpoint as one file, from which a run on one process continues too.
+
+    Raises:
+        ValueError: the folder is no whole sharded checkpoint, or holds a pickle payload.
+    """
+    if not folder.is_dir() or not is_whole(folder):
+        raise ValueError(f"{folder} is no whole sharded checkpoint")
+    checkpoint = load_sharded(folder)
+    names = sorted((name for name in checkpoint if name.startswith("optimizer_")), key=lambda name: int(name[10:]))
+    checkpoint["optimizer_states"] = [_number_parameters(checkpoint.pop(name)) for name in names]
+    temporary = file.with_name(file.name + TEMPORARY)
+    torch.save(checkpoint, temporary)
+    publish(temporary, file)
+
+
+def _number_parameters(state: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state by the number of each parameter, as one process has it, instead of by its name."""
+    names = [name for group in state["param_groups"] for name in group["params"]]
+    numbers = {name: number for number, name in enumerate(names)}
+    groups = [{**group, "params": [numbers[name] for name in group["params"]]} for group in state["param_groups"]]
+    return {"state": {numbers[name]: values for name, values in state["state"].items()}, "param_groups": groups}
 
 
 def _alternatives(whole: list[Path]) -> str:

@@ -29,7 +29,7 @@ def shorten(message: str, options: Iterable[str], files: Sequence[str] = ()) -> 
     classes = re.findall(r"class_path '([^']+)'", where)
     wrong, remedy = _remedy(reason, classes[-1] if classes else None, list(options))
     place = ".".join(keys) + (f" ({classes[-1]})" if classes else "")
-    line = _find_line(wrong, files)
+    line = "" if "unrecognized" in reason else _find_line(wrong, files)
     return "\n  ".join(part for part in (f"{line}{place}{': ' if place else ''}{reason}", remedy) if part)
 
 
@@ -64,7 +64,7 @@ def _remedy(reason: str, owner: str | None, options: list[str]) -> tuple[str, st
     if match := _NO_ATTRIBUTE.search(reason):
         return match[2], suggest(match[2], _classes(match[1]))
     if match := _NO_MODULE.search(reason):
-        return match[1], _suggest_module(match[1])
+        return match[1].rpartition(".")[2], _suggest_module(match[1])
     if match := _WRONG_BASE.search(reason):
         return match[1], ""
     if "not accept" not in reason and "unrecognized" not in reason:
@@ -75,9 +75,18 @@ def _remedy(reason: str, owner: str | None, options: list[str]) -> tuple[str, st
     name = match[-1].split("=")[0]
     if owner is not None:
         return name, suggest(name, _parameters(owner))
-    prefix, _, last = name.rpartition(".")
-    siblings = [option[len(prefix) + 1 if prefix else 0 :].split(".")[0] for option in options if option.startswith(prefix)]
-    return last, suggest(last, filter(None, siblings or [option.split(".")[0] for option in options]))
+    return _suggest_option(name, options)
+
+
+def _suggest_option(name: str, options: list[str]) -> tuple[str, str]:
+    """(the first part of a dotted option that is not known, what stands in its place)."""
+    parts = name.split(".")
+    for depth, part in enumerate(parts):
+        below = [option.split(".") for option in options if option.count(".") >= depth]
+        known = {option[depth] for option in below if option[:depth] == parts[:depth]}
+        if part not in known:
+            return part, suggest(part, known)
+    return parts[-1], ""
 
 
 def _classes(module: str) -> list[str]:
@@ -94,11 +103,13 @@ def _parameters(path: str) -> list[str]:
 def _suggest_module(name: str) -> str:
     """The modules beside the one that does not exist."""
     package, _, last = name.rpartition(".")
+    if not package:
+        return "is it installed, and spelt right? The classes of this library begin with vl."
     try:
-        path = importlib.import_module(package).__path__ if package else None
+        path = importlib.import_module(package).__path__
     except (ImportError, AttributeError):
-        return "is its package installed, and its first part spelt right?"
-    return suggest(last, (module.name for module in pkgutil.iter_modules(path))) if package else "is it installed?"
+        return _suggest_module(package)
+    return suggest(last, (module.name for module in pkgutil.iter_modules(path)))
 
 
 def _find_line(name: str, files: Sequence[str]) -> str:
