@@ -172,6 +172,11 @@ class ImageStage:
     def __repr__(self) -> str:
         return f"ImageStage({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
+    def without_chance(self) -> ImageStage:
+        """The stage for evaluation: nothing augmented, and the middle of the picture in place of a random crop."""
+        crop = self.crop if not self.crop.num_draws else CenterCrop()
+        return ImageStage(**{**vars(self), "crop": crop, "augment": None})
+
     def __call__(self, data: bytes, draw: Draw | None = None) -> UInt8[Tensor, "3 size size"]:
         """The pixels of one picture; `draw` has one row and may be None for a stage without randomness.
 

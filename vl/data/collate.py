@@ -1,0 +1,80 @@
+"""From examples to a batch: pictures decoded one by one, texts tokenized together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vl.batch import Batch, Visual
+from vl.data.stages import ImageStage
+from vl.data.tokenizers import Tokenizer
+from vl.data.views.base import Example
+from vl.draw import Draw
+
+
+class Collator:
+    """Makes batches of examples.
+
+    Args:
+        tokenizer: Encodes the texts, padded to the longest of the batch; None where views read no text.
+        image: Decodes the pictures; None where views read none.
+    """
+
+    def __init__(self, tokenizer: Tokenizer | None, image: ImageStage | None) -> None:
+        self.tokenizer, self.image = tokenizer, image
+
+    def decode(self, example: Example, numbers: Sequence[Sequence[float]] = ()) -> Example:
+        """The example with pixels for pictures; `numbers[i]` drives what is random about picture i.
+
+        Raises:
+            BadMember: a picture cannot be read.
+        """
+        if not example.images:
+            return example
+        if self.image is None:
+            raise TypeError("the view reads pictures, but the data has no image stage; set `image`")
+        numbers = numbers or [()] * len(example.images)
+        pixels = (self.image.apply(data, row) for data, row in zip(example.images, numbers, strict=True))  # type: ignore[arg-type]
+        return replace(example, images=tuple(pixels))
+
+    def __call__(self, examples: Sequence[Example], draw: Draw | None = None, objectives: tuple[str, ...] = ()) -> Batch:
+        """A batch of examples whose pictures are pixels or still bytes.
+
+        Where examples have k > 1 pictures (all equally many), row `i * k + j` of `pairs` joins text i with its
+        picture j.
+        """
+        examples = [
+            self.decode(example) if any(isinstance(image, bytes) for image in example.images) else example
+            for example in examples
+        ]
+        texts = [example.text for example in examples if example.text is not None]
+        images = [image for example in examples for image in example.images]
+        per_example = len(images) // len(examples)
+        if len(texts) not in (0, len(examples)) or any(len(example.images) != per_example for example in examples):
+            raise TypeError("the examples of a batch must all have a text, or none, and equally many pictures")
+        if texts and self.tokenizer is None:
+            raise TypeError("the view reads texts, but the data has no tokenizer; set `tokenizer`")
+        rows = torch.arange(len(images))
+        return Batch(
+            text=self.tokenizer.encode(texts, [example.language for example in examples]) if texts else None,
+            visual=Visual(pixels=torch.stack(images)) if images else None,
+            pairs=torch.stack([rows // per_example, rows], dim=1) if per_example > 1 else None,
+            group=rows // per_example if per_example > 1 else None,
+            targets={name: _stack([example.targets[name] for example in examples]) for name in examples[0].targets},
+            objectives=objectives,
+            keys=tuple(example.key for example in examples),
+            draw=draw,
+        )
+
+
+def _stack(values: list[Any]) -> Any:
+    """Numbers and tensors of one shape as a tensor, anything else as a tuple."""
+    if all(isinstance(value, Tensor) and value.shape == values[0].shape for value in values):
+        return torch.stack(values)
+    if all(isinstance(value, bool | int | float) for value in values):
+        return torch.tensor(values)
+    return tuple(values)
