@@ -41,6 +41,17 @@ class View:
         """The number of examples of a sample."""
         raise NotImplementedError
 
+    def count_from(self, counts: Mapping[str, int]) -> int | None:
+        """The examples of a shard, from what its card counts (`samples`, `captions`, `qa`, ...); None if it can't tell.
+
+        An estimate may be too high (the ids too many count as bad members), never too low.
+        """
+        return None
+
+    def texts(self, record: Record) -> list[tuple[str, ...]]:
+        """For each example, every text it can show: length buckets sort by the longest."""
+        raise NotImplementedError
+
     def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
         """Example number `inner` of a sample; random only through `draw`, which has one row.
 

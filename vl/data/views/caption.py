@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,15 @@ class CaptionView(View):
     def count(self, record: Record) -> int:
         number = len(self._captions(record))
         return min(number, 1) if self.choose == "one" else number
+
+    def count_from(self, counts: Mapping[str, int]) -> int | None:
+        if self.languages is not None:
+            return None
+        return counts["samples"] if self.choose == "one" else counts.get("captions")
+
+    def texts(self, record: Record) -> list[tuple[str, ...]]:
+        texts = tuple(caption.text for caption in self._captions(record))
+        return [texts][: len(texts)] if self.choose == "one" else [(text,) for text in texts]
 
     def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
         captions = self._captions(sample.record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vl.data.sample import Question, Record, Sample, language_index
@@ -21,6 +22,12 @@ class QAView(View):
 
     def count(self, record: Record) -> int:
         return len(self._questions(record))
+
+    def count_from(self, counts: Mapping[str, int]) -> int | None:
+        return counts.get("qa") if self.languages is None else None
+
+    def texts(self, record: Record) -> list[tuple[str, ...]]:
+        return [(question.question,) for question in self._questions(record)]
 
     def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
         questions = self._questions(sample.record)
