@@ -63,7 +63,7 @@ class Draw:
         """63 random bits each, as non-negative int64, of shape (b, *shape)."""
         rows = _mix(self.examples * _GOLDEN + self.key)
         counters = torch.arange(1, prod(shape) + 1, device=rows.device) * _GOLDEN
-        return (_mix(rows[:, None] + counters) & (2**63 - 1)).view(-1, *shape)
+        return (_mix(rows[:, None] + counters) & (2**63 - 1)).view(len(rows), *shape)
 
     def uniform(self, *shape: int) -> Float[Tensor, "b ..."]:
         """float32 numbers in [0, 1), of shape (b, *shape)."""
