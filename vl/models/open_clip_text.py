@@ -58,9 +58,9 @@ class OpenClipText(TextTower):
         return transformer.encoder.layer if self.is_hugging_face else transformer.resblocks
 
     def forward(self, text: Text) -> Float[Tensor, "b e"]:
-        ids = text.ids
         if self.packs:
-            return self._packed(ids)
+            return self._packed(text.ids, self.pooled_token(text))
+        ids = text.ids
         if self.is_hugging_face:
             ids = ids.masked_fill(~text.mask, self.tower.config.pad_token_id)
         else:
@@ -68,9 +68,12 @@ class OpenClipText(TextTower):
         features = self.tower(ids)
         return features[0] if isinstance(features, tuple) else features
 
-    def _packed(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b e"]:
+    def pooled_token(self, text: Text) -> Int[Tensor, " b"]:
+        """The position of the token that is pooled: the one of the highest id, or the first end token."""
+        return (text.ids if self.tower.pool_type == "argmax" else (text.ids == self.tower.eos_id).int()).argmax(1)
+
+    def _packed(self, ids: Int[Tensor, "b l"], end: Int[Tensor, " b"]) -> Float[Tensor, "b e"]:
         tower = self.tower
-        end = (ids if tower.pool_type == "argmax" else (ids == tower.eos_id).int()).argmax(1)
         length = int(end.max()) + 1
         packing = Packing.of(torch.arange(length, device=ids.device) <= end[:, None])
         x = tower.token_embedding(packing.pack(ids[:, :length]))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from jaxtyping import Int
+from torch import Tensor
+
+from vl.batch import Text
 from vl.models.open_clip_text import OpenClipText
 
 
 class TextTransformer(OpenClipText):
-    """The text transformer of CLIP in any size; the text ends with the token of the highest id, which is pooled.
+    """The text transformer of CLIP in any size, for any tokenizer: the last real token of a text is pooled.
 
     Args:
         vocab_size: number of token ids.
@@ -26,6 +30,9 @@ class TextTransformer(OpenClipText):
         embed_dim: int = 512,
         frozen: bool = False,
     ) -> None:
-        sizes = {"vocab_size": vocab_size, "context_length": context_length, "width": width, "layers": layers}
-        text = sizes | {"heads": heads}
+        text = {"vocab_size": vocab_size, "context_length": context_length, "width": width}
+        text |= {"layers": layers, "heads": heads}
         super().__init__({"embed_dim": embed_dim, "vision_cfg": {}, "text_cfg": text}, frozen=frozen)
+
+    def pooled_token(self, text: Text) -> Int[Tensor, " b"]:
+        return text.mask.sum(1) - 1

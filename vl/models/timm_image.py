@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from vl.models.towers import Colour, ImageTower, normalize_pixels
 
-
 _INPUTS = ("conv_stem", "bn1", "stem", "patch_embed", "cls_token", "pos_embed")
 
 

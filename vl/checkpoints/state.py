@@ -1,0 +1,39 @@
+"""State dicts: strict loading, with a report that names what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: object) -> None:
+    """Load all weights of `module` from `state`; position embeddings of another image size are interpolated.
+
+    Raises:
+        ValueError: weights are missing, left over or of another shape; names them and `source`.
+    """
+    try:
+        result = module.load_state_dict(dict(state), strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{source} does not fit {type(module).__name__}: {error}") from error
+    complaints = [
+        f"{what} {_some(names)}"
+        for what, names in (("it lacks", result.missing_keys), ("nothing takes", result.unexpected_keys))
+        if names
+    ]
+    if complaints:
+        raise ValueError(f"{source} does not fit {type(module).__name__}: {'; '.join(complaints)}")
+
+
+def find_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The model's weights in what a file held: a bare state dict, a trainer's dictionary around one, or ours."""
+    state = checkpoint.get("state_dict", checkpoint)
+    prefix = "model." if "vl" in checkpoint else "module."
+    inner = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return inner or {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _some(names: list[str], limit: int = 8) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
