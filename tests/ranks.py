@@ -92,7 +92,8 @@ def _load(module: str, file: str, call: bytes) -> tuple[Callable[..., Any], tupl
     """The function and its arguments; its file is loaded by path, as pytest did, and needs no package."""
     if module not in sys.modules:
         spec = importlib.util.spec_from_file_location(module, file)
-        assert spec and spec.loader
+        assert spec is not None
+        assert spec.loader is not None
         sys.modules[module] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[module])
     return pickle.loads(call)

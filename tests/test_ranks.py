@@ -5,7 +5,6 @@ import signal
 import time
 
 import pytest
-import torch
 from ranks import RanksFailed, run_ranks
 from torch import distributed
 

@@ -1,0 +1,56 @@
+"""Image-text contrast over the whole batch of all ranks: CLIP's objective.
+
+"Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020, figure 3.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import torch
+
+from vl.batch import Batch, Encoded, Loss
+from vl.losses.contrastive import info_nce
+from vl.models.base import VLModel
+from vl.objectives.base import Objective
+from vl.ranks import gather_rows, rank
+
+
+class ITC(Objective):
+    """Softmax contrast in both directions; text i belongs to image i, and everything else is a negative.
+
+    Each rank scores its own rows against the columns of all ranks, which come by one differentiable gather: its
+    gradients are those of one process with the whole batch. Two captions of one picture in a batch count as
+    negatives of each other, as in CLIP; draw one caption an image (`CaptionView(choose="one")`) to avoid it.
+
+    Args:
+        chunk: rows of the logits computed at a time, to bound memory; None for all of them.
+        label_smoothing: probability spread evenly over all columns.
+        max_scale: the temperature's factor is kept at or below this.
+    """
+
+    needs = frozenset({"text_emb", "image_emb", "logit_scale"})
+    whole_batch = True
+
+    def __init__(self, chunk: int | None = None, label_smoothing: float = 0.0, max_scale: float = 100.0) -> None:
+        super().__init__()
+        self.chunk, self.label_smoothing, self.max_scale = chunk, label_smoothing, max_scale
+
+    def forward(self, output: Encoded, batch: Batch, target: Any = None) -> Loss:
+        """The mean of the two directions' losses, summed over this rank's pairs (all pairs in evaluation)."""
+        image, text = output.image_emb.float(), output.text_emb.float()
+        images, texts, offset = image, text, 0
+        if self.training:
+            images, texts = gather_rows(torch.cat([image, text], dim=1)).split(image.shape[1], dim=1)
+            offset = rank() * len(image)
+        options = (output.logit_scale, offset, self.label_smoothing, self.chunk)
+        to_text, text_hits = info_nce(image, texts, *options)
+        to_image, image_hits = info_nce(text, images, *options)
+        count = torch.tensor(len(image), device=image.device)
+        metrics = {"image_to_text/accuracy": (text_hits, count), "text_to_image/accuracy": (image_hits, count)}
+        return Loss((to_text + to_image) / 2, count, metrics)
+
+    @torch.no_grad()
+    def after_step(self, model: VLModel) -> None:
+        model.logit_scale.clamp_(max=log(self.max_scale))
