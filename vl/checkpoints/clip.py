@@ -38,22 +38,21 @@ def from_open_clip(state: Mapping[str, Tensor]) -> State:
     return ours
 
 
-def to_open_clip(state: Mapping[str, Tensor], custom_text: bool) -> State:
-    """open_clip's names for ours; `custom_text` as its configurations say it.
+def to_open_clip(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> State:
+    """open_clip's names for ours, by what replaces the start of a name.
 
     Raises:
-        ValueError: a weight has no place there, such as a head's.
+        ValueError: a weight has no place there, such as an MLP head's.
     """
     theirs: State = {}
     for name, value in state.items():
+        ours = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
         if name in _SCALARS:
             theirs[name] = value.reshape(())
-        elif name.startswith("image.tower."):
-            theirs["visual." + name.removeprefix("image.tower.")] = value
-        elif name.startswith("text.tower."):
-            theirs[("text." if custom_text else "") + name.removeprefix("text.tower.")] = value
+        elif ours is not None:
+            theirs[prefixes[ours] + name.removeprefix(ours)] = value
         else:
-            raise ValueError(f"open_clip has no place for {name}: it knows the towers OpenClipImage and OpenClipText")
+            raise ValueError(f"open_clip has no place for {name}; it knows no heads but linear ones")
     return theirs
 
 

@@ -41,8 +41,8 @@ class StartWeights:
     def __init__(self, path: str, target: str) -> None:
         self.path, self.target = path, target
 
-    def load(self, model: nn.Module) -> None:
-        """Load the weights, all of them.
+    def __call__(self, model: nn.Module) -> None:
+        """Load the weights into the model, all of them.
 
         Raises:
             ValueError: the model has no such part, the file is missing, or a weight does not fit.

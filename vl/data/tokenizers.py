@@ -63,6 +63,10 @@ class Tokenizer:
         """What must travel with a checkpoint, by file name: the constructor's path points at it."""
         return {self._file.name: self._content}
 
+    def to_json(self) -> str:
+        """The core as JSON of the `tokenizers` library; what `clean` does is not in it."""
+        return self._core.to_str()
+
     def clean(self, text: str) -> str:
         """What happens to a text before the core sees it."""
         return text

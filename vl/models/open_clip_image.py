@@ -42,13 +42,15 @@ class OpenClipImage(ImageTower):
         super().__init__()
         config = read_config(config)
         self.embed_dim, self.mean, self.std = config["embed_dim"], tuple(mean), tuple(std)
-        vision = config["vision_cfg"] | {"timm_model_pretrained": False}
+        vision = config["vision_cfg"]
+        vision |= {"timm_model_pretrained": False} if "timm_model_name" in vision else {}
         vision |= {"image_size": image_size} if image_size else {}
         self.image_size = vision.get("image_size", 224)
         unknown = set(vision) - {field.name for field in fields(CLIPVisionCfg)}
         if unknown:
             raise ValueError(f"open_clip's vision_cfg has no {sorted(unknown)}")
-        self.tower = _build_vision_tower(self.embed_dim, CLIPVisionCfg(**vision), config.get("quick_gelu", False))
+        self.settings, self.quick_gelu = vision, config.get("quick_gelu", False)
+        self.tower = _build_vision_tower(self.embed_dim, CLIPVisionCfg(**vision), self.quick_gelu)
         if isinstance(self.tower, TimmModel) and image_size:
             self.tower.set_input_size(image_size)
         if isinstance(self.tower, VisionTransformer) and Transformer.can_adopt(self.tower.transformer):

@@ -36,11 +36,14 @@ class OpenClipText(TextTower):
         super().__init__()
         config = read_config(config)
         self.embed_dim = config["embed_dim"]
-        settings = config["text_cfg"] | {"hf_model_pretrained": False}
+        settings = config["text_cfg"]
+        settings |= {"hf_model_pretrained": False} if "hf_model_name" in settings else {}
         settings |= {"context_length": context_length} if context_length else {}
-        self.tower = _build_text_tower(self.embed_dim, CLIPTextCfg(**settings), config.get("quick_gelu", False))
+        self.settings, self.quick_gelu = settings, config.get("quick_gelu", False)
+        self.tower = _build_text_tower(self.embed_dim, CLIPTextCfg(**settings), self.quick_gelu)
         self.vocab_size, self.context_length = self.tower.vocab_size, self.tower.context_length
         self.is_hugging_face = isinstance(self.tower, HFTextEncoder)
+        self.custom_text = config.get("custom_text", False) or self.is_hugging_face
         self.packs = not self.is_hugging_face and self._can_pack()
         if self.packs:
             self.tower.transformer = Transformer(self.tower.transformer, causal=True)

@@ -47,6 +47,7 @@ class TimmImage(ImageTower):
         if not timm.is_model(backbone):
             near = timm.list_models(f"*{backbone.split('_')[0]}*")[:5]
             raise ValueError(f"timm has no model {backbone!r}; models with a similar name: {', '.join(near) or 'none'}")
+        self.name, self.pool = backbone, pool
         pooling = {} if pool is None else {"global_pool": pool}
         self.backbone = timm.create_model(backbone, pretrained=False, num_classes=0, **pooling, **(options or {}))
         if image_size and hasattr(self.backbone, "set_input_size"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import Self
 
 import torch
 from jaxtyping import Float, Shaped
@@ -56,7 +55,7 @@ class Tower(nn.Module):
         self.frozen = True
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Tower:
         return super().train(mode and not self.frozen)
 
     def depth_of(self, name: str) -> float:
