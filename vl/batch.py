@@ -17,13 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from vl.draw import Draw
+
+
+# Not typing.Self: beartype, which checks shapes in tests, takes it in decorated classes alone.
+_V = TypeVar("_V", bound="_Value")
 
 
 def _map(value: Any, move: Any) -> Any:
@@ -42,13 +46,13 @@ def _map(value: Any, move: Any) -> Any:
 class _Value:
     """What all values can do: move to a device and pin their memory."""
 
-    def _each(self, move: Any) -> Self:
+    def _each(self: _V, move: Any) -> _V:
         return replace(self, **{f.name: _map(getattr(self, f.name), move) for f in fields(self)})  # type: ignore[type-var]
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self: _V, device: torch.device | str, non_blocking: bool = False) -> _V:
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self: _V) -> _V:
         return self._each(lambda tensor: tensor.pin_memory())
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from vl.batch import Batch
 from vl.data.collate import Collator
 from vl.data.mixture import Mixture, Source
 from vl.data.order import Order, rank_rows
-from vl.data.stages import ImageStage
+from vl.data.stages import BadMember, ImageStage
 from vl.data.tokenizers import Tokenizer
 from vl.data.views.base import Example, View
 from vl.draw import Draw
@@ -93,19 +95,26 @@ class Reader(Dataset):
         bad: list[tuple[str, str]] = []
         found = None
         for candidate in self._candidates(request, example_id):
-            sample = self.shards[request.source].read(candidate)
             try:
-                inner = self.shards[request.source].locate(candidate)[2]
-                example = self.views[request.source].example(sample, inner, draw)
-                found = self.collator.decode(example, self._per_picture(example, numbers, draw))
+                found = self._read(request.source, candidate, draw, numbers)
                 break
-            except ValueError as error:
-                bad.append((sample.key, str(error)))
+            except BadMember as error:
+                bad.append((error.key or f"example {candidate}", str(error)))
         if found is None and request.replace_bad:
             raise ValueError(f"no example of the shard of {bad[0][0]} can be read; the first: {bad[0][1]}")
         if bad:
             faults.append(Fault(*bad[0], replaced_by=found.key if found else None))
         return found
+
+    def _read(self, source: int, example_id: int, draw: Draw, numbers: Sequence[float]) -> Example:
+        """An example with its pictures decoded; a damaged shard is an error of its own, not a bad member."""
+        sample = self.shards[source].read(example_id)
+        inner = self.shards[source].locate(example_id)[2]
+        try:
+            example = self.views[source].example(sample, inner, draw)
+            return self.collator.decode(example, self._per_picture(example, numbers, draw))
+        except ValueError as error:
+            raise BadMember(str(error), sample.key) from error
 
     def _candidates(self, request: Request, example_id: int) -> Iterator[int]:
         """The example, and if bad ones are replaced the others of its shard, from the next one on and around."""
@@ -139,7 +148,7 @@ class _Loader:
             num_workers=num_workers,
             collate_fn=_as_it_is,
             persistent_workers=num_workers > 0,
-            multiprocessing_context="forkserver" if num_workers else None,
+            multiprocessing_context=_fork_server() if num_workers else None,
             generator=torch.Generator(),  # its own, so that the global one stays untouched
         )
 
@@ -169,6 +178,13 @@ class _Sampler:
 
     def __iter__(self) -> Iterator[Request]:
         return self.loader.requests()
+
+
+def _fork_server() -> BaseContext:
+    """Workers fork from a process that has imported what they need but started no thread: plain fork may hang."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
+    return context
 
 
 def _as_it_is(item: Any) -> Any:

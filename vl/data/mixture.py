@@ -30,7 +30,7 @@ class Source:
         weight: How often a step takes this source, relative to the other sources.
         name: What reports call it; by default `source0`, `source1`, ...
         cache: Folder for the index (by default beside each shard) and for remote shards.
-        max_bad: Share of unreadable examples that stops the run.
+        max_bad: A larger share of malformed samples or unreadable examples stops the run.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Source:
     @cached_property
     def opened(self) -> ShardSet:
         """The shards with their index, which is built or read from the cache when first asked for."""
-        return ShardSet(self.shards, self.view, self.cache)
+        return ShardSet(self.shards, self.view, self.cache, self.max_bad)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import msgspec
 from braceexpand import braceexpand
@@ -72,7 +71,7 @@ class ShardWriter:
         if self._counts["samples"] >= self.max_count or tar.offset >= self.max_bytes:
             self._close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):

@@ -31,7 +31,11 @@ Box = tuple[int, int, int, int]
 
 
 class BadMember(ValueError):
-    """A member of a sample that cannot be read; the loader adds the sample's key."""
+    """A member of a sample that cannot be read; `key` names the sample where it is known."""
+
+    def __init__(self, reason: str, key: str = "") -> None:
+        super().__init__(reason)
+        self.key = key
 
 
 class Crop:
@@ -173,9 +177,9 @@ class ImageStage:
         return f"ImageStage({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     def without_chance(self) -> ImageStage:
-        """The stage for evaluation: nothing augmented, and the middle of the picture in place of a random crop."""
+        """The stage for evaluation: the middle of the picture for a random crop, no augmentation, full decoding."""
         crop = self.crop if not self.crop.num_draws else CenterCrop()
-        return ImageStage(**{**vars(self), "crop": crop, "augment": None})
+        return ImageStage(**{**vars(self), "crop": crop, "augment": None, "oversample": math.inf})
 
     def __call__(self, data: bytes, draw: Draw | None = None) -> UInt8[Tensor, "3 size size"]:
         """The pixels of one picture; `draw` has one row and may be None for a stage without randomness.
