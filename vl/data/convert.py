@@ -1,0 +1,129 @@
+"""What every recipe under `datasets/` shares: parts of a data set become shards, then the card is written.
+
+A recipe may be stopped at any time: a part that is whole is not made again, nothing half-written keeps its final
+name, and a complete data set is recognised by its card. Two processes that run one recipe wait for each other.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from filelock import FileLock
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vl.data.card import CARD, Card, Shard, read_card, verify_shards, write_card
+from vl.data.sample import Record
+from vl.data.shards import ShardWriter
+
+#: A key and its members, as `ShardWriter.write` takes them.
+Made = tuple[str, Mapping[str, bytes | str | Mapping | Record]]
+#: Applies a function to items, in order.
+Map = Callable[[Callable, Iterable], Iterable]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some shards of a split, called `name-000000.tar` and so on.
+
+    `make` turns each of `items` into a sample, or into None to leave it out; it runs in several processes, so that it
+    is a function of a module (not a lambda) and its errors name the file and line they are about.
+    """
+
+    name: str
+    split: str
+    items: Sequence[Any]
+    make: Callable[[Any], Made | None]
+    max_count: int = 10_000
+
+
+def convert(out: str | Path, card: Card, parts: Sequence[Part], workers: int | None = None) -> Card:
+    """Make a data set in the folder `out`, or finish it, or recognise that it is complete.
+
+    Args:
+        out: The folder; made if it does not exist.
+        card: The card without its shards. Where it differs from what is in the folder, everything is made again.
+        parts: What to write, in order.
+        workers: Processes; None takes one for each core.
+
+    Returns:
+        The card with its shards.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / ".lock"):
+        old = read_card(out)
+        if old and msgspec.structs.replace(old, shards=()) == card and not verify_shards(out, old):
+            print(f"{out} is complete: {_summary(old)}")
+            return old
+        with processes(workers) as run, _progress() as progress:
+            shards = [shard for part in parts for shard in _write(out, card, part, run, progress)]
+        done = msgspec.structs.replace(card, shards=tuple(shards))
+        write_card(out, done)
+        _clean(out, old, done)
+    print(f"{out}: {_summary(done)}")
+    return done
+
+
+def _write(out: Path, card: Card, part: Part, run: Map, progress: Progress) -> list[Shard]:
+    """Write a part, unless a record beside it says that this was done."""
+    record = out / f".{part.name}.part.json"
+    head = msgspec.json.encode([card, len(part.items), part.max_count], order="sorted").decode()
+    if record.is_file():
+        before, shards = msgspec.json.decode(record.read_bytes(), type=tuple[str, tuple[Shard, ...]])
+        if before == head and not verify_shards(out, msgspec.structs.replace(card, shards=shards)):
+            return list(shards)
+    # The old card no longer holds once a shard is replaced.
+    (out / CARD).unlink(missing_ok=True)
+    task = progress.add_task(part.name, total=len(part.items))
+    with ShardWriter(out, part.name, part.split, part.max_count) as writer:
+        for made in run(part.make, part.items):
+            if made is not None:
+                writer.write(*made)
+            progress.advance(task)
+    temporary = record.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode((head, writer.shards)))
+    temporary.replace(record)
+    return writer.shards
+
+
+def _clean(out: Path, old: Card | None, new: Card) -> None:
+    """Remove the records of parts, leftovers of killed runs, and shards of the old card that the new one lacks."""
+    kept = {shard.file for shard in new.shards}
+    stale = [out / shard.file for shard in (old.shards if old else ()) if shard.file not in kept]
+    for path in [*stale, *out.glob(".*.part.json"), *out.glob(".*.tar.tmp")]:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def processes(workers: int | None = None, chunk: int = 16) -> Iterator[Map]:
+    """A `map` whose function runs in several processes; results come in order.
+
+    Args:
+        workers: How many processes; None takes one for each core, 1 none beside this one.
+        chunk: Items a process takes at a time.
+    """
+    workers = workers or len(os.sched_getaffinity(0))
+    if workers == 1:
+        yield map
+        return
+    # Ctrl-C is for the parent, which then ends the workers.
+    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    with multiprocessing.get_context("spawn").Pool(workers, ignore) as pool:
+        yield partial(pool.imap, chunksize=chunk)
+
+
+def _progress() -> Progress:
+    return Progress(TextColumn("{task.description:>28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+def _summary(card: Card) -> str:
+    return ", ".join(f"{split} {card.count(split):,}" for split in card.splits)
