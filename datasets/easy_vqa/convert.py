@@ -27,14 +27,14 @@ SPLITS = {
     "test": "the published test pictures",
 }
 VAL = 0.10
-COLOURS = "black gray red green blue yellow teal brown".split()
+COLOURS = ("black", "gray", "red", "green", "blue", "yellow", "teal", "brown")
 
 
 def package() -> Path:
     """The folder of the wheel that holds pictures and questions."""
     found = find_spec("easy_vqa")
-    assert found and found.origin
-    return Path(found.origin).parent / "data"
+    assert found is not None, "the imports above would have failed"
+    return Path(str(found.origin)).parent / "data"
 
 
 def questions(file: Path) -> dict[int, list[Question]]:
@@ -73,7 +73,9 @@ def part(split: str, folder: str, limit: int | None) -> Part:
     asked = questions(package() / folder / "questions.json")
     pictures = {int(path.stem): path for path in (package() / folder / "images").glob("*.png")}
     if missing := sorted(set(asked) - set(pictures)):
-        raise ValueError(f"{package() / folder / 'questions.json'} asks about pictures that do not exist: {missing[:5]}")
+        raise ValueError(
+            f"{package() / folder / 'questions.json'} asks about pictures that do not exist: {missing[:5]}"
+        )
     chosen = [number for number in sorted(pictures) if folder == "test" or in_val(pictures[number]) == (split == "val")]
     return Part(split, split, [(pictures[number], asked.get(number, [])) for number in chosen[:limit]], make)
 

@@ -114,7 +114,11 @@ def clean(name: str) -> str:
 
 def is_flag_or_keycap(char: str) -> bool:
     """A name says nothing of the picture of a flag, so that neither can be held out with any sense."""
-    return "\u20e3" in char or char[0] == "\U0001f3f4" and len(char) > 4 or all("\U0001f1e6" <= c <= "\U0001f1ff" for c in char)
+    return (
+        "\u20e3" in char
+        or (char[0] == "\U0001f3f4" and len(char) > 4)
+        or all("\U0001f1e6" <= c <= "\U0001f1ff" for c in char)
+    )
 
 
 def split_of(concept: list[Emoji]) -> str:
@@ -129,8 +133,8 @@ def pictures(style: str) -> dict[str, Path]:
     """The SVG files of a style by the code of their emoji."""
     package, folder = STYLES[style]
     found = find_spec(package)
-    assert found and found.origin
-    files = sorted((Path(found.origin).parent / folder).glob("*.svg"))
+    assert found is not None, "the imports above would have failed"
+    files = sorted((Path(str(found.origin)).parent / folder).glob("*.svg"))
     return {"-".join(part for part in file.stem.lower().split("-") if part != VARIATION): file for file in files}
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,18 +14,20 @@ import numpy as np
 from rich.progress import track
 
 from vl.data.remote import ShardCache, remote_counts
-from vl.data.sample import Sample, read_record
+from vl.data.sample import TEXT_MEMBERS, Sample, read_record
 from vl.data.shard_index import ShardIndex, Summary, cached_summary, fingerprint, index_shard, user_cache
 from vl.data.shards import expand_shards, is_url
 from vl.data.stages import BadMember
-from vl.data.tables import read_tables, write_tables
+from vl.data.tables import keep_tables, read_tables
 from vl.data.tar import last_part
+from vl.data.tokenizers import Tokenizer
 from vl.data.views.base import View
 
 #: A larger member is refused before it is read.
 MAX_MEMBER_BYTES = 2**28
 _MAX_OPEN = 64
 _TEXTS_AT_ONCE = 4096
+_TEXTS = frozenset(TEXT_MEMBERS)
 
 
 class ShardSet:
@@ -84,7 +87,7 @@ class ShardSet:
 
         Raises:
             BadMember: a member is too large, or the shard holds fewer examples than its counts promised.
-            OSError: the shard has changed since it was indexed.
+            ValueError: the shard has changed since it was indexed.
         """
         shard, sample, _ = self.locate(example)
         file, index = self._open(shard)
@@ -107,16 +110,16 @@ class ShardSet:
 
     @property
     def bad(self) -> list[tuple[str, str]]:
-        """(shard, reason) of the first malformed samples of each shard."""
+        """(shard, reason) of the first malformed samples of each shard; the reason names the key."""
         pairs = zip(self.shards, self.summaries, strict=True)
-        return [(shard, reason) for shard, summary in pairs if summary for reason in summary.problems]
+        return [(shard, reason) for shard, summary in pairs if summary for _, reason in summary.problems]
 
-    def lengths(self, tokenizer: Any) -> np.ndarray:
+    def lengths(self, tokenizer: Tokenizer) -> np.ndarray:
         """Tokens of each example, int32: of the longest text it can show. Built once, then mapped from a file.
 
-        `tokenizer` is a `vl.data.tokenizers.Tokenizer`; the file is named by its fingerprint.
+        The file is named by the digests of the shards and of the tokenizer.
         """
-        name = f"{self.digest}.{blake2b(str(tokenizer.fingerprint).encode(), digest_size=8).hexdigest()}.lengths"
+        name = f"{self.digest}.{tokenizer.fingerprint}.lengths"
         places = [Path(self._cache or user_cache()) / "index" / name]
         if self._cache is None and not is_url(self.shards[0]):
             places.insert(0, Path(self.shards[0]).absolute().parent / ".vlindex" / name)
@@ -125,41 +128,30 @@ class ShardSet:
                 return read_tables(place)["lengths"]
             except (OSError, ValueError):
                 continue
-        lengths = np.concatenate([self._lengths(shard, tokenizer) for shard in range(len(self.shards))])
-        for place in places:
-            try:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                write_tables(place, {"lengths": lengths}, {"tokenizer": str(tokenizer.fingerprint)})
-                break
-            except OSError:
-                continue
+        shards = track(range(len(self.shards)), "counting tokens", transient=True, disable=len(self.shards) < 8)
+        lengths = np.concatenate([self._lengths(shard, tokenizer) for shard in shards])
+        keep_tables(places, {"lengths": lengths}, {"tokenizer": tokenizer.fingerprint})
         return lengths
 
-    def _lengths(self, shard: int, tokenizer: Any) -> np.ndarray:
-        """Tokens of each example of a shard; 0 for one that cannot be read."""
+    def _lengths(self, shard: int, tokenizer: Tokenizer) -> np.ndarray:
+        """Tokens of each example of a shard; 0 for one that its counts promised but that it lacks."""
         lengths = np.zeros(self.counts[shard], np.int32)
-        texts: list[str] = []
-        owners: list[int] = []
+        pairs = self._texts(shard)
+        while chunk := list(islice(pairs, _TEXTS_AT_ONCE)):
+            owners, texts = zip(*chunk, strict=True)
+            np.maximum.at(lengths, np.array(owners), tokenizer.lengths(texts).astype(np.int32))
+        return lengths
 
-        def encode() -> None:
-            tokens = tokenizer.encode(texts).mask.sum(1).numpy()
-            np.maximum.at(lengths, owners, tokens.astype(np.int32))
-            texts.clear()
-            owners.clear()
-
+    def _texts(self, shard: int) -> Iterator[tuple[int, str]]:
+        """(example within the shard, a text it can show), for all of them."""
         file, index = self._open(shard)
         first = 0
         for sample, count in enumerate(index.examples.tolist()):
-            members = self._members(shard, file, index, sample, frozenset(("txt", "json"))) if count else {}
-            for inner, choices in enumerate(self.view.texts(read_record(members, index.key(sample))) if count else ()):
-                texts += choices
-                owners += [first + inner] * len(choices)
+            if count:
+                record = read_record(self._members(shard, file, index, sample, _TEXTS), index.key(sample))
+                for example, texts in enumerate(self.view.texts(record), first):
+                    yield from ((example, text) for text in texts)
             first += count
-            if len(texts) >= _TEXTS_AT_ONCE:
-                encode()
-        if texts:
-            encode()
-        return lengths
 
     def _members(
         self, shard: int, file: BinaryIO, index: ShardIndex, sample: int, wanted: frozenset[str]
@@ -168,10 +160,12 @@ class ShardSet:
         for name, offset, size in index.members(sample):
             if name in wanted or last_part(name) in wanted:
                 if size > MAX_MEMBER_BYTES:
-                    raise BadMember(f"sample {index.key(sample)}: its .{name} holds {size:,} bytes")
+                    raise BadMember(
+                        f"its .{name} holds {size:,} bytes, more than {MAX_MEMBER_BYTES:,}", index.key(sample)
+                    )
                 members[name] = os.pread(file.fileno(), size, offset)
                 if len(members[name]) < size:
-                    raise OSError(f"shard {self.shards[shard]} was cut short while it was in use")
+                    raise ValueError(f"shard {self.shards[shard]} was cut short while it was in use")
         return members
 
     def _place(self, example: int) -> tuple[int, int]:
@@ -187,20 +181,20 @@ class ShardSet:
         """The file and the index of a shard; few are open at a time, the oldest is closed first."""
         if shard not in self._opened:
             path = self._local(self.shards[shard])
-            opened = open(path, "rb", buffering=0), index_shard(path, self.view, self._cache)
-            self._check_unchanged(shard, opened[1])
+            index = index_shard(path, self.view, self._cache)
+            self._check_unchanged(shard, index)
             if len(self._opened) >= _MAX_OPEN:
                 del self._opened[next(iter(self._opened))]
-            self._opened[shard] = opened
+            self._opened[shard] = open(path, "rb", buffering=0), index  # noqa: SIM115
         return self._opened[shard]
 
     def _check_unchanged(self, shard: int, index: ShardIndex) -> None:
         known, found = self.counts[shard], len(index)
         before = self.summaries[shard]
         if before is not None and before.digest != index.summary.digest:
-            raise OSError(f"shard {self.shards[shard]} has changed since it was indexed: start again")
+            raise ValueError(f"shard {self.shards[shard]} has changed since it was indexed: start again")
         if found > known:
-            raise OSError(f"{self.shards[shard]} holds {found} examples, its counts say {known}: correct them")
+            raise ValueError(f"{self.shards[shard]} holds {found} examples, its counts say {known}: correct them")
 
     def _local(self, shard: str) -> Path:
         if not is_url(shard):
@@ -234,7 +228,7 @@ class ShardSet:
         known = [summary for summary in self.summaries if summary]
         bad, samples = sum(summary.bad for summary in known), sum(summary.samples for summary in known)
         if bad > max_bad * samples:
-            reasons = "; ".join(reason for _, (_, reason) in self.bad[:3])
+            reasons = "; ".join(reason for _, reason in self.bad[:3])
             raise ValueError(f"{bad} of {samples} samples are malformed, more than {max_bad:.0%} (max_bad): {reasons}")
         if not len(self):
             raise ValueError(f"{self.shards[0]}, ...: no sample has an example for {self.view}")

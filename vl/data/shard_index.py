@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from vl.data.sample import IMAGE_MEMBERS, MAX_TEXT_BYTES, TEXT_MEMBERS, read_record
-from vl.data.tables import read_metadata, read_tables, write_tables
+from vl.data.tables import keep_tables, read_metadata, read_tables
 from vl.data.tar import BLOCK, Member, last_part, samples
 from vl.data.views.base import View
 
@@ -98,12 +98,12 @@ def index_shard(path: str | Path, view: View, cache: str | Path | None = None) -
     path = os.fspath(path)
     for place in _places(path, view, cache):
         try:
-            if (summary := read_summary(place)) and _fits(summary, path, view):
+            if _fits(summary := read_summary(place), path, view):
                 return ShardIndex(summary, read_tables(place))
         except (OSError, ValueError):
             continue
     index = _build(path, view)
-    _store(index, _places(path, view, cache))
+    keep_tables(_places(path, view, cache), index._tables, msgspec.to_builtins(index.summary))
     return index
 
 
@@ -158,16 +158,6 @@ def _fits(summary: Summary, path: str, view: View) -> bool:
     now = os.stat(path)
     expected = INDEX_VERSION, fingerprint(view), now.st_size, now.st_mtime_ns
     return (summary.version, summary.view, summary.bytes, summary.mtime) == expected
-
-
-def _store(index: ShardIndex, places: list[Path]) -> None:
-    for place in places:
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            return write_tables(place, index._tables, msgspec.to_builtins(index.summary))
-        except OSError as error:
-            reason = error
-    warnings.warn(f"cannot keep the index at {places[-1]} ({reason}); it is built again by every process", stacklevel=3)
 
 
 @dataclass
@@ -228,7 +218,8 @@ class _Builder:
 def _build(path: str, view: View) -> ShardIndex:
     file = os.open(path, os.O_RDONLY)
     try:
-        status, builder, pickles = os.fstat(file), _Builder(path, file, view), []
+        status, builder = os.fstat(file), _Builder(path, file, view)
+        pickles: list[str] = []
         for key, members in samples(file, path, pickles):
             builder.add(key, members)
     finally:

@@ -93,7 +93,7 @@ class ShardWriter:
 
     def _open(self) -> tarfile.TarFile:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._tar = tarfile.open(self._temporary, "w", format=tarfile.GNU_FORMAT)
+        self._tar = tarfile.open(self._temporary, "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
         return self._tar
 
     def _close(self) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,17 @@ def write_tables(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: M
         raise
 
 
+def keep_tables(places: Sequence[Path], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, object]) -> None:
+    """Write tables to the first place that can be written; a warning if there is none."""
+    for place in places:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            return write_tables(place, arrays, metadata)
+        except OSError as error:
+            reason = error
+    warnings.warn(f"{places[-1]} cannot be written ({reason}): every process makes these tables anew", stacklevel=3)
+
+
 def read_metadata(path: str | Path) -> dict:
     """The metadata alone; touches no array.
 
@@ -78,7 +90,7 @@ def _header(file: int, path: str | Path) -> _Header:
     length = int.from_bytes(os.pread(file, 8, 0), "little")
     total = os.fstat(file).st_size
     try:
-        if length > total:
+        if length + 8 > total:
             raise ValueError("cut short")
         raw = msgspec.json.decode(os.pread(file, length, 8), type=dict[str, msgspec.Raw])
         metadata = msgspec.json.decode(raw.pop("__metadata__"), type=dict[str, str])
@@ -86,12 +98,12 @@ def _header(file: int, path: str | Path) -> _Header:
         if 8 + length + max(entry.data_offsets[1] for entry in arrays.values()) != total:
             raise ValueError("another length")
         return _Header(arrays, metadata, 8 + length)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, msgspec.MsgspecError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
     total = 0
     for _, array in sorted(arrays.items()):
-        total = zlib.crc32(np.ascontiguousarray(array), total)
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
     return total
