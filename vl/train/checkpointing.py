@@ -15,7 +15,6 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
-from vl.data.mixture import compare
 from vl.train.checkpoint_folder import TEMPORARY, checkpoint_name, publish, remove, tidy
 
 #: Layout of `checkpoint["vl"]`.
@@ -35,8 +34,6 @@ class Checkpoints(Checkpoint):
         keep: How many of them are kept, the latest ones.
         best: Name of a validation metric whose best checkpoint is kept too, as `best.ckpt`.
         mode: Whether the best value of that metric is its largest or its smallest.
-        allow_other_data: Go on although seed, batch size, shards or order differ from the checkpoint's. The examples
-            are then not those of an uninterrupted run.
     """
 
     def __init__(
@@ -46,12 +43,11 @@ class Checkpoints(Checkpoint):
         keep: int = 2,
         best: str | None = None,
         mode: Literal["max", "min"] = "max",
-        allow_other_data: bool = False,
     ) -> None:
         if keep < 1 or (every_steps is not None and every_steps < 1):
             raise ValueError(f"checkpoint: keep ({keep}) and every_steps ({every_steps}) must be at least 1")
         self.every_steps, self.every_minutes, self.keep = every_steps, every_minutes, keep
-        self.best, self.mode, self.allow_other_data = best, mode, allow_other_data
+        self.best, self.mode = best, mode
         #: The run's resolved YAML; set by the command line.
         self.run = ""
         self._best_value: float | None = None
@@ -116,23 +112,13 @@ class Checkpoints(Checkpoint):
             "data": data.fingerprint(),
         }
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.state.fn != TrainerFn.FITTING or self.allow_other_data:
-            return
-        if differences := compare(checkpoint["vl"]["data"], trainer.datamodule.fingerprint()):
-            raise ValueError(
-                "this run cannot continue the checkpoint exactly:\n  "
-                + "\n  ".join(differences)
-                + "\n  Set them back, or go on regardless with --checkpoint.allow_other_data true"
-            )
-
     def _save(self, trainer: Trainer, name: str) -> None:
         final = _folder(trainer) / name
         temporary = final.with_name(name + TEMPORARY)
         if trainer.is_global_zero:
             remove(temporary)
         trainer.strategy.barrier("before saving")
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
             publish(temporary, final)
             tidy(final.parent, self.keep)

@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from vl.data.module import ShardData
-from vl.train import strategies as strategies  # registers `fsdp2`
+from vl.train import strategies
 from vl.train.checkpoint_folder import find_checkpoint, list_checkpoints, read_head
 from vl.train.checkpointing import Checkpoints, describe_changes
 from vl.train.faults import Watch
@@ -44,6 +44,7 @@ class Command(LightningCLI):
 
     def __init__(self, args: list[str], files: list[str]) -> None:
         self.files = files
+        strategies.register()
         raising = {"exit_on_error": False}
         super().__init__(
             Training,
@@ -69,7 +70,7 @@ class Command(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         try:
-            super().parse_arguments(parser, args)
+            self.config = parser.parse_args(args)
         except ArgumentError as error:
             chosen = self._subcommand_parsers.get(args[0], parser)
             raise UsageError(shorten(str(error), (action.dest for action in chosen._actions), self.files)) from error
