@@ -56,8 +56,9 @@ def judge(args: argparse.Namespace, embedder: Embedder) -> Outcome:
         return zero_shot_classification(embedder, samples, args.language, templates, classes)
     if not args.train_data:
         raise ValueError("linear_probe needs --train-data, the shards the probe is fitted on")
-    train, val = (read_samples(data, args.limit) if data else None for data in (args.train_data, args.val_data))
-    return linear_probe(embedder, train, val, samples, args.language, classes)
+    train = embedder.images(read_samples(args.train_data, args.limit), "train")
+    val = embedder.images(read_samples(args.val_data, args.limit), "val") if args.val_data else None
+    return linear_probe(train, val, embedder.images(samples), args.language, classes)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -65,27 +66,25 @@ def main(args: list[str] | None = None) -> None:
     if options.quick:
         options.limit = min(options.limit or QUICK_LIMIT, QUICK_LIMIT)
     run = partial(Embedder, batch_size=options.batch_size, device=options.device, precision=options.precision)
+    outcomes: dict[str, Outcome] = {}
     try:
-        outcomes = {}
-        for spec in [*options.checkpoint, *([options.against] if options.against else [])]:
-            name, bundle = load_model(spec, options.language, run, options.limit)
-            outcomes[name] = judge(options, run(bundle))
         shards = expand_shards(options.data)
-    except ValueError as error:
+        for spec in [*options.checkpoint, *filter(None, [options.against])]:
+            name, bundle = load_model(spec, options.language, run, options.limit)
+            if name in outcomes:
+                raise ValueError(f"two models are named {name}; name them, as in a=CHECKPOINT b=CHECKPOINT")
+            outcomes[name] = judge(options, run(bundle))
+    except (ValueError, OSError) as error:
         raise SystemExit(f"evaluate: {error}") from error
+    against = dict(list(outcomes.items())[-1:]) if options.against else {}
     split = options.split_name or options.data
     findings = [
-        Finding(name, options.task, split, options.language, found.protocol, found.n, found.metrics)
+        Finding(name, options.task, split, options.language, found.protocol, found.n,
+                found.figures({} if name in against else against))
         for name, found in outcomes.items()
-    ]
+    ]  # fmt: skip
     conditions = settings(shards, options=vars(options), batch=options.batch_size, seed=0)
     write_report(options.json, findings, conditions, seconds=time.perf_counter() - start, quick=options.quick)
-    for name, found in outcomes.items():
-        print(f"{name}: {found.headline} {found.interval()}, 95% bootstrap over {found.groups} pictures")
-    if options.against:
-        for other in list(outcomes)[:-1]:
-            ratio = outcomes[other].ratio(outcomes[name])
-            print(f"{other} / {name}: {found.headline} ratio {ratio}, 95% paired bootstrap")
 
 
 if __name__ == "__main__":

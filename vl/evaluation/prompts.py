@@ -59,8 +59,8 @@ def read_templates(name: str, language: str) -> tuple[str, ...]:
     if not Path(name).is_file():
         raise ValueError(f"templates {name!r}: neither a file nor one of {', '.join(TEMPLATES)}")
     found = tuple(line for line in Path(name).read_text(encoding="utf-8").splitlines() if line.strip())
-    if not found or (wrong := next((line for line in found if "{}" not in line), None)) is not None:
-        raise ValueError(
-            f"{name}: a template marks the class name with {{}}; " + (f"{wrong!r}" if found else "it is empty")
-        )
+    if not found:
+        raise ValueError(f"{name} is empty; it should hold one template a line")
+    if wrong := [line for line in found if "{}" not in line]:
+        raise ValueError(f"{name}: {wrong[0]!r} has no {{}}, where the class name goes")
     return found

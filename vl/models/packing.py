@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -23,7 +22,7 @@ class Packing:
     mask: Bool[Tensor, "b l"] | None = None
 
     @classmethod
-    def of(cls, mask: Bool[Tensor, "b l"]) -> Self:
+    def of(cls, mask: Bool[Tensor, "b l"]) -> Packing:
         """The packing of a batch with this mask (True where real)."""
         batch, length = mask.shape
         index = mask.flatten().nonzero().squeeze(1)
