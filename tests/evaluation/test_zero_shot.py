@@ -64,7 +64,8 @@ def test_classification_equals_clip_benchmark(world, pictures):
     with torch.no_grad():
         logits = model.encode_image(torch.stack([p for p, _ in pictures]), normalize=True) @ weights
     goals = torch.tensor([sorted(names).index(name) for name in names])
-    top1, top5 = peer_classification.accuracy(logits, goals, topk=(1, 5))
+    right = logits.topk(5).indices == goals[:, None]  # clip_benchmark's own `accuracy` fails with numpy 2.4
+    top1, top5 = right[:, 0].float().mean().item(), right.any(1).float().mean().item()
     ours = zero_shot_classification(embedder, read_samples(shards), "en", templates)
     assert ours.metrics["top1"] == pytest.approx(100 * top1, abs=0.1)
     assert ours.metrics["top5"] == pytest.approx(100 * top5, abs=0.1)
@@ -97,7 +98,7 @@ def test_broken_pictures_are_left_out_with_their_captions_and_counted(world, tmp
 def test_chinese_is_read_by_its_own_captions(world):
     _, embedder, shards = world
     assert zero_shot_retrieval(embedder, read_samples(shards), "zh").n == NUMBER
-    with pytest.raises(ValueError, match=r"no sample has a caption in 'tlh'; there are: en, zh"):
+    with pytest.raises(ValueError, match=r"no sample has a caption in 'tlh'; languages there: en, zh"):
         zero_shot_retrieval(embedder, read_samples(shards), "tlh")
 
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import requires, version
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -175,14 +176,17 @@ def write_report(
     write_json(path, report)
 
 
-def show(results: Iterable[Finding], title: str = "") -> None:
-    """Print findings as a table, one row a metric."""
-    rows = (
-        (f"{r.model}, {r.task}", f"{r.split} ({r.language})", metric, value, r.n, r.protocol)
-        for r in results
-        for metric, value in r.metrics.items()
-    )
-    _print(title, ("model", "split", "metric", "value", "n", "protocol"), rows)
+def show(results: Iterable[Finding]) -> None:
+    """Print findings: one table for those that were judged alike, with a column a model."""
+
+    def judged(finding: Finding) -> tuple[str, ...]:
+        return finding.task, finding.split, finding.language, finding.protocol
+
+    for (task, split, language, protocol), group in groupby(results, judged):
+        findings = list(group)
+        metrics = dict.fromkeys(metric for finding in findings for metric in finding.metrics)
+        rows = ([metric, *(finding.metrics.get(metric) for finding in findings)] for metric in metrics)
+        _print(f"{task} on {split}, {language}\n{protocol}", ("metric", *(f.model for f in findings)), rows)
 
 
 def write_json(path: str | Path | None, content: Any) -> None:
@@ -256,9 +260,9 @@ def _plain(value: Any) -> Any:
 
 
 def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(title=title or None)
+    table = Table(title=escape(title), title_style="bold", title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == "metric")
+        table.add_column(escape(column), overflow="fold", no_wrap=column == "metric")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     Console().print(table)
