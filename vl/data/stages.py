@@ -247,9 +247,9 @@ class ImageStage:
 
 def _cut(pixels: np.ndarray, box: Box, down: float = 1.0, across: float = 1.0) -> np.ndarray:
     """The box (of the full picture) out of a picture that was decoded smaller by these factors."""
-    top, left = int(box[0] * down), int(box[1] * across)
-    height, width = max(1, round(box[2] * down)), max(1, round(box[3] * across))
-    return pixels[top : top + height, left : left + width]
+    top, left = round(box[0] * down), round(box[1] * across)
+    bottom, right = round((box[0] + box[2]) * down), round((box[1] + box[3]) * across)
+    return pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
 def _on_background(image: Image.Image, background: int) -> Image.Image:
