@@ -85,6 +85,19 @@ class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str = ""
 
 
+class Opposite(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A text that is false of the picture, one change away from a true one.
+
+    `of` is the true text's list and index (captions/3, qa/0, statements/2); `kind` says what was changed: object,
+    attribute, count, relation, exchange (two attributes), or answer.
+    """
+
+    text: str
+    of: str
+    kind: str = ""
+    language: str = "en"
+
+
 class Object(msgspec.Struct, frozen=True, omit_defaults=True):
     box: Box
     name: str
@@ -101,6 +114,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     entailment: tuple[Entailment, ...] = ()
     choices: tuple[Choice, ...] = ()
     statements: tuple[Statement, ...] = ()
+    opposites: tuple[Opposite, ...] = ()
     objects: tuple[Object, ...] = ()
     width: int | None = None
     height: int | None = None

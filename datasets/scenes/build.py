@@ -1,0 +1,137 @@
+"""One shard: scenes are drawn, spoken of, balanced against each other, and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import captions
+import choices
+import entailment
+import expressions
+import msgspec
+import questions
+import statements
+from balance import balance
+from layout import PIXELS, draw_scene
+from render import render
+from scene import INVERSE, PLACES, Scene, stands
+from simplejpeg import encode_jpeg
+from sprites import names
+from world import PRESETS, World
+
+from vl.data.card import Shard
+from vl.data.shards import ShardWriter
+
+QUALITY = 90
+LICENCES = {"twemoji": "CC-BY-4.0 (Twemoji)", "openmoji": "CC-BY-SA-4.0 (OpenMoji)"}
+Record = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard: samples `start` to `stop` (scenes, or sets of two pairs) of a split. A pure function of its fields."""
+
+    folder: str
+    split: str
+    preset: str
+    seed: int
+    start: int
+    stop: int
+    pairs: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{'pairs' if self.pairs else 'scenes'}-{self.start:07d}"
+
+    @property
+    def world(self) -> World:
+        return World(self.split, PRESETS[self.preset])
+
+    def rng(self, *purpose: object) -> Random:
+        return Random("/".join(map(str, (self.seed, self.preset, self.split, self.pairs, *purpose))))
+
+
+def build(job: Job) -> Shard:
+    """Write the shard of a job; a shard that is there is whole, so a caller need not build it again."""
+    samples = _pair_samples(job) if job.pairs else _scene_samples(job)
+    with ShardWriter(job.folder, job.name, split=job.split, max_count=10**9, max_bytes=2**40) as writer:
+        for key, members in samples:
+            writer.write(key, members)
+    return writer.shards[0]
+
+
+def _scene_samples(job: Job) -> Iterator[tuple[str, Record]]:
+    world, drawn = job.world, []
+    for index in range(job.start, job.stop):
+        rng = job.rng(index)
+        scene, placed = draw_scene(world, rng)
+        asked, drawn_hypotheses = questions.questions(scene, world, rng), entailment.hypotheses(scene, world, rng)
+        drawn.append((index, scene, _jpeg(placed, rng), asked, drawn_hypotheses, rng))
+    asked = _balanced_questions([scene[3] for scene in drawn], job.rng("questions", job.start))
+    supposed = balance([scene[4] for scene in drawn], 3, job.rng("entailment", job.start))
+    for (index, scene, picture, _, _, rng), asked_here, supposed_here in zip(drawn, asked, supposed, strict=True):
+        key = f"{job.split}-{index:07d}"
+        told = captions.tell(captions.captions(scene, world, rng), scene, world, rng)
+        answered = questions.tell(asked_here, key, rng)
+        record = _record(world) | told | answered | {"opposites": told["opposites"] + answered["opposites"]}
+        record |= expressions.tell(expressions.expressions(scene, world, rng), key)
+        record |= entailment.tell(supposed_here, key, rng) | choices.tell(choices.choices(scene, world, rng), key)
+        yield key, {"jpg": picture, "json": record | _knowledge(scene)}
+
+
+def _balanced_questions(asked: list[list[questions.Asked]], rng: Random) -> list[list[questions.Asked]]:
+    """Yes and no equally often, and none, one, two and three; colours and names are balanced as they are drawn."""
+    kinds = {"count": 4, "attribute": 0, "object": 0}
+    parts = [[[q for q in scene if kinds.get(q.type, 2) == labels] for scene in asked] for labels in (0, 2, 4)]
+    parts[1:] = [balance(part, labels, rng) for part, labels in zip(parts[1:], (2, 4), strict=True)]
+    return [sum(scene, []) for scene in zip(*parts, strict=True)]
+
+
+def _pair_samples(job: Job) -> Iterator[tuple[str, Record]]:
+    for index in range(job.start, job.stop):
+        rng = job.rng(index)
+        world = job.world.draw_pool(rng)
+        drawn = [[draw_scene(world, rng) for _ in ("left", "right")] for _ in range(2)]
+        pairs = tuple(tuple(scene for scene, _ in pair) for pair in drawn)
+        stated = statements.statements(pairs, world, rng)
+        told = statements.tell(stated, pairs, world, f"{job.split}-{index}", rng)
+        for number, (pair, fields) in enumerate(zip(drawn, told, strict=True)):
+            members = {f"{side}.jpg": _jpeg(placed, rng) for side, (_, placed) in zip(("left", "right"), pair, strict=True)}
+            sides = {side: _knowledge(scene) for side, (scene, _) in zip(("left", "right"), pair, strict=True)}
+            yield f"{job.split}-pair-{index:07d}-{number}", members | {"json": _record(world) | fields | sides}
+
+
+def _jpeg(placed, rng: Random) -> bytes:
+    return encode_jpeg(render(placed, rng), quality=QUALITY, colorspace="RGB", colorsubsampling="444")
+
+
+def _record(world: World) -> Record:
+    return {"width": PIXELS, "height": PIXELS, "source": "scenes", "licence": LICENCES[world.style]}
+
+
+def _knowledge(scene: Scene) -> Record:
+    """The scene graph: `objects`, from back to front, and the `relations` (subject, relation, object) among them."""
+    numbered = list(enumerate(scene.items))
+    return {
+        "objects": [
+            {
+                "box": item.box,
+                "name": names("en").get(item.concept, "card"),
+                "name_zh": names("zh").get(item.concept, "卡片"),
+                "attributes": [item.colour, item.size],
+                "places": [place for place in PLACES if stands(item, place)],
+                "side": round(item.side, 1),
+                "angle": round(item.angle, 1),
+                "visible": round(item.visible, 3),
+            }
+            for item in scene.items
+        ],
+        "relations": [
+            (i, relation, j)
+            for i, a in numbered for j, b in numbered if i != j
+            for relation in INVERSE if scene.holds(relation, a, b)
+        ],
+    }  # fmt: skip

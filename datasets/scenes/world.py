@@ -1,0 +1,138 @@
+"""What a scene of a split may hold: concepts, attributes, and the pairs that training never sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from hashlib import blake2b
+from itertools import combinations
+from random import Random
+
+from scene import PLACES, Phrase
+from sprites import COLOURS, CONCEPTS
+
+SPLITS = {
+    "train": "for training",
+    "val": "as train",
+    "test": "as train",
+    "test_objects": "concepts of train, drawn as OpenMoji; all others are Twemoji",
+    "test_compositions": "colours on things, and things beside things, that train never shows or mentions",
+    "test_concepts": "concepts that train never shows or mentions; measured without a target",
+}
+_UNKNOWN = CONCEPTS[5::6]
+_KNOWN = tuple(concept for concept in CONCEPTS if concept not in _UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The kind of scenes.
+
+    Args:
+        objects: Fewest and most things of a scene.
+        concepts: How many concepts training knows.
+        sides: Range of the longest side in pixels, for each size.
+        places: Things stand at one of the five places, which is then an attribute with held-out pairs of its own.
+        repeats: Share of scenes in which two or three things are of one class.
+        cards: Share of scenes with a card that hides what it shows.
+    """
+
+    objects: tuple[int, int] = (2, 8)
+    concepts: int = len(_KNOWN)
+    sides: tuple[tuple[str, tuple[int, int]], ...] = (("small", (36, 44)), ("large", (74, 94)))
+    places: bool = False
+    repeats: float = 0.36
+    cards: float = 0.3
+
+
+PRESETS = {
+    "full": Preset(),
+    "simple": Preset((1, 3), 48, (("large", (64, 72)),), places=True, repeats=0.0, cards=0.0),
+}
+#: One in so many pairs is kept out of training.
+_HELD_OUT = {"concept-colour": 8, "concept-concept": 20, "concept-place": 8, "colour-place": 8}
+
+
+@cache
+def held_out(kind: str, *pair: str) -> bool:
+    """Whether training never sees this pair. A function of the names alone: every seed has the same splits."""
+    digest = blake2b("|".join((kind, *sorted(pair))).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % _HELD_OUT[kind] == 0
+
+
+@dataclass(frozen=True)
+class World:
+    """The scenes of one split under a preset; `pool` narrows its concepts."""
+
+    split: str
+    preset: Preset
+    pool: tuple[str, ...] = ()
+
+    @property
+    def style(self) -> str:
+        return "openmoji" if self.split == "test_objects" else "twemoji"
+
+    @property
+    def compositions(self) -> bool:
+        return self.split == "test_compositions"
+
+    @cached_property
+    def concepts(self) -> tuple[str, ...]:
+        if self.pool or self.split == "test_concepts":
+            return self.pool or _UNKNOWN
+        count = self.preset.concepts
+        concepts = tuple(_KNOWN[i * len(_KNOWN) // count] for i in range(count))
+        if self.compositions:
+            return tuple(concept for concept in concepts if any(held_out("concept-colour", concept, c) for c in COLOURS))
+        return concepts
+
+    def known(self, phrase: Phrase) -> bool:
+        """Whether training may show or mention such a thing."""
+        pairs = [("concept-colour", phrase.concept, phrase.colour)]
+        if self.preset.places:
+            pairs += [("concept-place", phrase.concept, phrase.place), ("colour-place", phrase.colour, phrase.place)]
+        return not any(a and b and held_out(kind, a, b) for kind, a, b in pairs)
+
+    def sayable(self, phrases: tuple[Phrase, ...]) -> bool:
+        """Whether a sentence of this split may mention these things together."""
+        if self.compositions:
+            return True
+        concepts = {phrase.concept for phrase in phrases if phrase.concept}
+        together = not any(held_out("concept-concept", a, b) for a, b in combinations(concepts, 2))
+        return together and all(map(self.known, phrases))
+
+    def draw_pool(self, rng: Random, count: int = 10) -> World:
+        """A world of a few concepts and no cards, so that two of its pictures have things in common."""
+        while True:
+            pool = tuple(rng.sample(self.concepts, count))
+            strange = sum(held_out("concept-concept", a, b) for a, b in combinations(pool, 2))
+            if strange >= 2 if self.compositions else strange == 0:
+                return replace(self, pool=pool, preset=replace(self.preset, cards=0.0))
+
+    def draw_things(self, rng: Random) -> list[Phrase]:
+        """Concept, colour, size and place of every thing of a scene; a card has no concept."""
+        count = rng.randint(*self.preset.objects)
+        group = rng.choice((2, 3)) if count >= 3 and rng.random() < self.preset.repeats else 1
+        card = count > group + 1 and rng.random() < self.preset.cards
+        while True:
+            concepts = rng.sample(self.concepts, count - group + 1 - card)
+            concepts += concepts[:1] * (group - 1) + [None] * card
+            things = [self._draw_thing(concept, rng) for concept in rng.sample(concepts, count)]
+            if self._fits(things):
+                return things
+
+    def _draw_thing(self, concept: str | None, rng: Random) -> Phrase | None:
+        """A thing that training may show, or for `test_compositions` one that it may not; None if there is none."""
+        size = rng.choice([size for size, _ in self.preset.sides])
+        place = rng.choice(PLACES) if self.preset.places else None
+        things = [Phrase(concept, colour, size, place) for colour in COLOURS]
+        return rng.choice([thing for thing in things if not concept or self.known(thing) != self.compositions] or [None])
+
+    def _fits(self, things: list[Phrase | None]) -> bool:
+        """No two alike, no two at one place, and concepts together that training shows (or never shows) together."""
+        if None in things or len(set(things)) < len(things):
+            return False
+        places, concepts = [thing.place for thing in things], {thing.concept for thing in things} - {None}
+        if self.preset.places and len(set(places)) < len(places):
+            return False
+        strange = any(held_out("concept-concept", a, b) for a, b in combinations(concepts, 2))
+        return strange == self.compositions or len(concepts) == 1
