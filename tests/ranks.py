@@ -1,6 +1,6 @@
 """Run a function on N ranks of a gloo process group: `results = run_ranks(function, *args, ranks=2)`.
 
-The processes come from a fork server that has imported torch and Lightning: 10 s once, then 0.2 s a process. A
+The processes come from a fork server that has made the slow imports: 10 s once, then 0.2 s a process. A
 `Trainer(devices=N, strategy="ddp" or "fsdp2", accelerator="cpu")` in the function finds its group ready.
 """
 
@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch", "pytorch_lightning"])
+_context.set_forkserver_preload(["torch", "pytorch_lightning", "vl.train.module"])
 
 
 class RanksFailed(Exception):

@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
 from vl.batch import Batch, Encoded, Reconstruction
+from vl.checkpoints.start import StartWeights
 from vl.draw import Draw
 from vl.models.base import VLModel
 from vl.objectives.base import Objective
@@ -40,7 +41,7 @@ class Training(pl.LightningModule):
         objectives: what it is trained by, tasks among them; batches are corrupted in this order.
         optimizer: how.
         weights: factors on the objectives' losses, 1 where not named.
-        init: what loads start weights into the model, in this order, when `fit` starts anew.
+        init: start weights, loaded in this order when `fit` starts anew, never when it resumes.
         ema: a running mean of the weights.
         seed: of dropout, whose masks are a function of (seed, step, micro-batch, rank).
     """
@@ -51,7 +52,7 @@ class Training(pl.LightningModule):
         objectives: dict[str, Objective],
         optimizer: AdamW,
         weights: dict[str, float] | None = None,
-        init: Sequence[Callable[[VLModel], None]] = (),
+        init: Sequence[StartWeights] = (),
         ema: EMA | None = None,
         seed: int = 0,
     ) -> None:
@@ -76,8 +77,8 @@ class Training(pl.LightningModule):
             return
         self.is_configured = True
         if self.trainer.training and self.trainer.ckpt_path is None:
-            for load in self.init:
-                load(self.model)
+            for start in self.init:
+                start.load(self.model)
         if isinstance(self.trainer.strategy, ModelParallelStrategy):
             shard(self, self.model)
         if self.ema:
@@ -176,7 +177,7 @@ class Training(pl.LightningModule):
         if self.ema and self.ema.validate:
             self.evaluation.enter_context(self.ema.swapped(self))
         self.evaluation.enter_context(unsharded(self))
-        self.scores = {name: Scores(self.objectives, self.device) for name in loader_names(loaders)}
+        self.scores = {name: Scores(dict(self.objectives.items()), self.device) for name in loader_names(loaders)}
 
     def evaluation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add every objective's loss and every task's answers to the scores of this loader."""
@@ -198,9 +199,9 @@ class Training(pl.LightningModule):
             results["loss"] = sum(self.weights[name] * results.get(f"{name}/loss", 0.0) for name in self.weights)
             losses.append(results["loss"])
             prefix = f"{stage}/{loader}/" if loader else f"{stage}/"
-            self.log_dict({prefix + name: value for name, value in results.items()}, batch_size=1)
+            self.log_dict({prefix + name: value for name, value in results.items()}, batch_size=1, sync_dist=True)
         if len(losses) > 1:
-            self.log(f"{stage}/loss", sum(losses) / len(losses), batch_size=1)
+            self.log(f"{stage}/loss", sum(losses) / len(losses), batch_size=1, sync_dist=True)
         self.evaluation.close()
 
     def on_validation_epoch_start(self) -> None:

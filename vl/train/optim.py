@@ -74,12 +74,12 @@ class AdamW:
         weight_decay: float = 0.1,
         betas: tuple[float, float] = (0.9, 0.98),
         eps: float = 1e-6,
-        warmup: float = 0.05,
+        warmup: int | float = 0.05,
         schedule: Literal["cosine", "linear", "constant"] = "cosine",
         min_lr: float = 0.0,
         layer_decay: float = 1.0,
         clip_norm: float | None = None,
-        lr_scale: Mapping[str, float] | None = None,
+        lr_scale: Mapping[str, int | float] | None = None,
     ) -> None:
         if not 0 < layer_decay <= 1:
             raise ValueError(f"layer_decay is {layer_decay}; it is a factor in (0, 1], 1 for none")
@@ -125,7 +125,7 @@ class AdamW:
             target.update(lr=group.lr * factor, weight_decay=group.weight_decay, betas=self.betas, eps=self.eps)
         return factor
 
-    def require_length(self, steps: float) -> int:
+    def require_length(self, steps: int | float) -> int:
         """The number of steps of a run, which a schedule must know.
 
         Raises:
