@@ -14,6 +14,7 @@ import re
 import tempfile
 from argparse import ArgumentError
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def _instantiate(name: str, tree: Tree) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(_BASES[name], name, required=True)
     try:
-        return parser.instantiate(parser.parse_object({name: tree}))[name]
+        return parser.instantiate(parser.parse_object({name: deepcopy(tree)}))[name]  # parsing changes the tree
     except (ArgumentError, ValueError, TypeError) as error:
         reason = str(error).partition("Given value type")[0].strip()  # what follows repeats the whole tree
         raise ValueError(f"the checkpoint's {name} cannot be built: {reason}") from error

@@ -17,7 +17,8 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: object) 
     try:
         result = module.load_state_dict(dict(state), strict=False)
     except RuntimeError as error:
-        raise ValueError(f"{source} does not fit {type(module).__name__}: {error}") from error
+        shapes = "; ".join(line.strip() for line in str(error).splitlines()[1:9])
+        raise ValueError(f"{source} does not fit {type(module).__name__}: {shapes}") from error
     complaints = [
         f"{what} {_some(names)}"
         for what, names in (("it lacks", result.missing_keys), ("nothing takes", result.unexpected_keys))

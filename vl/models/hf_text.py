@@ -80,7 +80,7 @@ class HFText(TextTower):
             self.extra.requires_grad_(True)
 
     def blocks(self) -> Sequence[nn.Module]:
-        return self.encoder.encoder.layer
+        return list(self.encoder.encoder.layer)
 
     def forward(self, text: Text) -> Float[Tensor, "b e"]:
         length = int(text.mask.sum(1).max())

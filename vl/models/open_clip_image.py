@@ -67,7 +67,7 @@ class OpenClipImage(ImageTower):
         tower = self.tower
         if isinstance(tower, ModifiedResNet):
             return [*tower.layer1, *tower.layer2, *tower.layer3, *tower.layer4]
-        return timm_blocks(tower.trunk) if isinstance(tower, TimmModel) else tower.transformer.resblocks
+        return timm_blocks(tower.trunk) if isinstance(tower, TimmModel) else list(tower.transformer.resblocks)
 
     def forward(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         features = self.tower(normalize_pixels(pixels, self.mean, self.std))

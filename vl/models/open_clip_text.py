@@ -58,7 +58,7 @@ class OpenClipText(TextTower):
 
     def blocks(self) -> Sequence[nn.Module]:
         transformer = self.tower.transformer
-        return transformer.encoder.layer if self.is_hugging_face else transformer.resblocks
+        return list(transformer.encoder.layer if self.is_hugging_face else transformer.resblocks)
 
     def forward(self, text: Text) -> Float[Tensor, "b e"]:
         if self.packs:

@@ -25,8 +25,8 @@ def normalize_pixels(pixels: Shaped[Tensor, "b 3 h w"], mean: Colour, std: Colou
 def resize_grid(positions: Float[Tensor, "*one n d"], num_places: int, num_extra: int) -> Float[Tensor, "*one m d"]:
     """Position embeddings of a square grid for another one of `num_places`, both with `num_extra` tokens in front.
 
-    Bicubic and antialiased, as open_clip does it. (Hugging Face's `interpolate_pos_encoding` does not antialias, which
-    differs where the grid shrinks.)
+    Bicubic and antialiased, as open_clip does it; Hugging Face's `interpolate_pos_encoding` does not antialias, which
+    differs in the fourth digit.
     """
     extra, grid = positions.split((num_extra, positions.shape[-2] - num_extra), dim=-2)
     old, new = isqrt(grid.shape[-2]), isqrt(num_places)

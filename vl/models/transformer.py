@@ -23,13 +23,12 @@ def attend(
     causal: bool = False,
 ) -> Float[Tensor, "b lq d"]:
     """Scaled dot-product attention, heads joined."""
-    dtype = q.dtype
-    if q.device.type == "cpu" and dtype == torch.bfloat16:
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         # The CPU's bf16 attention is never faster than fp32, and its backward about twice as slow below 128 tokens.
-        q, k, v = q.float(), k.float(), v.float()
-    with torch.autocast(q.device.type, enabled=False):
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-    return out.to(dtype).transpose(1, 2).flatten(2)
+        with torch.autocast("cpu", enabled=False):
+            return attend(q.float(), k.float(), v.float(), mask, causal).to(q.dtype)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    return out.transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):
