@@ -39,10 +39,11 @@ figure { margin: 0; }
 .example { background: var(--soft); border: 1px solid var(--line); border-radius: 10px; padding: 12px; }
 .query { font-weight: 600; margin: 0 0 8px; overflow-wrap: anywhere; }
 .found { display: flex; flex-wrap: wrap; gap: 8px; }
-.found div { background: #fff; border: 2px solid var(--wrong); border-radius: 8px; padding: 6px; font-size: 13px;
-  min-width: 64px; max-width: 160px; text-align: center; overflow-wrap: anywhere; }
+.found div { position: relative; background: #fff; border: 2px solid var(--wrong); border-radius: 8px; padding: 5px;
+  font-size: 13px; min-width: 64px; max-width: 160px; text-align: center; overflow-wrap: anywhere; }
 .found .right { border-color: var(--right); }
-.found .right::after { content: "\\2713"; color: var(--right); font-weight: 700; margin-left: 4px; }
+.found .right::after { content: "\\2713"; position: absolute; top: -8px; right: -8px; width: 18px; height: 18px;
+  border-radius: 9px; background: var(--right); color: #fff; font-size: 12px; line-height: 18px; }
 .example img { max-width: 72px; max-height: 72px; display: inline-block; vertical-align: middle; }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
