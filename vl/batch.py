@@ -47,7 +47,7 @@ class _Value:
     """What all values can do: move to a device and pin their memory."""
 
     def _each(self: _V, move: Any) -> _V:
-        return replace(self, **{f.name: _map(getattr(self, f.name), move) for f in fields(self)})  # type: ignore[type-var]
+        return replace(self, **{f.name: _map(getattr(self, f.name), move) for f in fields(self)})  # type: ignore
 
     def to(self: _V, device: torch.device | str, non_blocking: bool = False) -> _V:
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))

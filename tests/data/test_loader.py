@@ -1,6 +1,7 @@
 """Loaders: the same batches for any ranks, workers and accumulation; exact resume; bad members."""
 
 import io
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from vl.data.tokenizers import ClipTokenizer
 from vl.data.views.caption import CaptionView
 from vl.data.views.qa import QAView
 
-WORDS = "a red fox jumps over the lazy dog while seven quiet owls watch from an old oak near our house".split()
+WORDS = ["red", "fox", "jumps", "over", "the", "lazy", "dog", "while", "quiet", "owls", "watch", "an", "old", "oak"]
 IMAGE = ImageStage(16, crop=RandomResizedCrop(scale=(0.3, 1.0)), augment=[HorizontalFlip(), ColorJitter()])
 TOKENIZER = ClipTokenizer()
 
@@ -36,7 +37,7 @@ def write_shards(folder: Path, name: str, count: int, bad: dict[int, bytes] | No
     with ShardWriter(folder, name, max_count=size) as writer:
         for number in range(count):
             captions = [
-                {"text": f"{number} {' '.join(WORDS[: 1 + (7 * number) % 18])}"},
+                {"text": f"{number} {' '.join(WORDS[: 1 + (7 * number) % 14])}"},
                 {"text": f"第{number}张图", "language": "zh"},
             ]
             data = (bad or {}).get(number) or picture(number)
@@ -58,9 +59,9 @@ def sources(shards: tuple[str, str]) -> list[Source]:
 
 
 def train_loader(
-    shards: tuple[str, str], order: Order, ranks: int = 1, rank: int = 0, workers: int = 0, accumulate: int = 1, seed: int = 7
+    shards: tuple[str, str], order: Order, ranks: int = 1, rank: int = 0, workers: int = 0, accumulate: int = 1
 ) -> TrainLoader:
-    mixture = Mixture(sources(shards), seed, 8, order, TOKENIZER)
+    mixture = Mixture(sources(shards), 7, 8, order, TOKENIZER)
     return TrainLoader(mixture, Collator(TOKENIZER, IMAGE), accumulate, workers, rank, ranks)
 
 
@@ -84,7 +85,9 @@ def rows(batch: Batch) -> list[tuple]:
     ]
 
 
-def global_batches(shards: tuple[str, str], order: Order, first: int, last: int, ranks: int, workers: int, accumulate: int):
+def global_batches(
+    shards: tuple[str, str], order: Order, first: int, last: int, ranks: int, workers: int, accumulate: int
+) -> list[list[tuple]]:
     """The rows of each global batch of steps first..last-1, from all ranks, sorted."""
     loaders = [train_loader(shards, order, ranks, rank, workers, accumulate) for rank in range(ranks)]
     for loader in loaders:
@@ -96,7 +99,9 @@ def global_batches(shards: tuple[str, str], order: Order, first: int, last: int,
     return steps
 
 
-@pytest.mark.parametrize("order", [Shuffle(window=2), LengthBuckets(window=2, pool=3), TokenBudget(tokens=80, multiple=4)])
+@pytest.mark.parametrize(
+    "order", [Shuffle(window=2), LengthBuckets(window=2, pool=3), TokenBudget(tokens=80, multiple=4)]
+)
 def test_resume_with_other_ranks_workers_and_accumulation_gives_the_same_batches(shards, order):
     loader = train_loader(shards, order)
     whole = global_batches(shards, order, 0, len(loader), 1, 0, 1)
@@ -204,14 +209,15 @@ def test_replacements_are_reported_as_they_happen(damaged):
 @pytest.mark.filterwarnings("ignore:sample train-bad")
 def test_too_many_bad_members_stop_the_run(damaged):
     loader = bad_loader(damaged, max_bad=0.01)
-    with pytest.raises(ValueError, match=r"3 of \d+ examples of bad are bad, more than max_bad = 1%; the last is train-bad"):
-        for _ in range(3):
-            list(loader)
+    with pytest.raises(
+        ValueError, match=r"3 of \d+ examples of bad are bad, more than max_bad = 1%; the last is train"
+    ):
+        list(chain(loader, loader))
 
 
 @pytest.mark.filterwarnings("ignore:sample train-")
 def test_a_shard_without_one_readable_picture_is_an_error(tmp_path):
-    shards = write_shards(tmp_path, "train-worst", 16, {n: b"junk" for n in range(10)})
+    shards = write_shards(tmp_path, "train-worst", 16, dict.fromkeys(range(10), b"junk"))
     mixture = Mixture([Source(shards, CaptionView(), max_bad=1.0)], 0, 8)
     with pytest.raises(ValueError, match="no example of the shard of train-worst-000"):
         list(TrainLoader(mixture, Collator(TOKENIZER, IMAGE), 1, 0, 0, 1))

@@ -98,23 +98,24 @@ def test_a_run_resumed_at_any_step_sees_exactly_the_next_examples(shards, tmp_pa
 def test_a_resume_that_disagrees_is_refused_by_name(shards, tmp_path):
     trainer(tmp_path, max_steps=3).fit(Recorder(), data(shards))
     saved = tmp_path / "saved" / "step=3.ckpt"
+    train = data(shards).train
     changes = [
         ({"seed": 1}, r"seed: the checkpoint has 0, this run 1"),
         ({"batch_size": 8}, r"batch_size: the checkpoint has 4, this run 8"),
         ({"order": Shuffle(window=3)}, r"order: .*window=16.*window=3"),
         ({"tokenizer": ClipTokenizer(context_length=9)}, r"tokenizer: "),
         ({"image": ImageStage(8)}, r"image: .*RandomResizedCrop"),
-        ({"train": [Source(f"{shards}/train-a-*.tar", CaptionView(), name="a")]}, r"(?s)shards of b: .*sources: .*a, b"),
+        ({"train": train[:1]}, r"(?s)shards of b: .*sources: .*a, b"),
         (
-            {"train": [Source(f"{shards}/train-{x}-*0.tar", CaptionView(), name=x, weight=w) for x, w in (("a", 2.0), ("b", 1.0))]},
-            r"(?s)shards of a: .*shards of b: ",
+            {"train": [Source(f"{shards}/train-a-*0.tar", CaptionView(), name="a", weight=2.0), train[1]]},
+            "shards of a: ",
         ),
     ]
     for change, message in changes:
         with pytest.raises(ValueError, match=message):
             trainer(tmp_path / "again").fit(Recorder(), data(shards, **change), ckpt_path=saved)
+    run = trainer(tmp_path / "again", max_steps=5)
     with pytest.warns(UserWarning, match="resumed with other data: seed"):
-        run = trainer(tmp_path / "again", max_steps=5)
         run.fit(Recorder(), data(shards, seed=1, allow_changes=True), ckpt_path=saved)
     assert run.global_step == 5
 

@@ -164,7 +164,9 @@ def test_a_jpeg_header_that_claims_too_much_is_refused():
         ImageStage(64)(bytes(data))
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff", b"\xff\xd8", b"<html>no</html>", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\0" * 99])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"\xff\xd8", b"<html>no</html>", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\0" * 99]
+)
 def test_junk_is_a_bad_member(data):
     with pytest.raises(BadMember):
         ImageStage(64)(data)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from vl.batch import Batch, Visual
-from vl.data.stages import ImageStage
+from vl.data.sample import Sample
+from vl.data.stages import BadMember, ImageStage
 from vl.data.tokenizers import Tokenizer
-from vl.data.views.base import Example
+from vl.data.views.base import Example, View
 from vl.draw import Draw
 
 
@@ -26,6 +27,31 @@ class Collator:
 
     def __init__(self, tokenizer: Tokenizer | None, image: ImageStage | None) -> None:
         self.tokenizer, self.image = tokenizer, image
+
+    def read(
+        self, view: View, sample: Sample, inner: int, draw: Draw, numbers: Sequence[float] | None = None
+    ) -> Example:
+        """An example of a sample with its pictures decoded.
+
+        Args:
+            view: Makes the example.
+            sample: Of which it is made.
+            inner: Which of the sample's examples.
+            draw: The example's numbers, one row.
+            numbers: Those of its first picture, if they were drawn already (which is cheaper for a whole batch).
+
+        Raises:
+            BadMember: the record is malformed, or a member is missing or cannot be read; carries the key.
+        """
+        try:
+            example = view.example(sample, inner, draw)
+            if not example.images or self.image is None:
+                return self.decode(example)
+            first = self.image.numbers(draw)[0] if numbers is None else numbers
+            others = (self.image.numbers(draw.fold(slot))[0] for slot in range(1, len(example.images)))
+            return self.decode(example, [first, *others])
+        except ValueError as error:
+            raise BadMember(str(error), sample.key) from error
 
     def decode(self, example: Example, numbers: Sequence[Sequence[float]] = ()) -> Example:
         """The example with pixels for pictures; `numbers[i]` drives what is random about picture i.
@@ -41,7 +67,9 @@ class Collator:
         pixels = (self.image.apply(data, row) for data, row in zip(example.images, numbers, strict=True))  # type: ignore[arg-type]
         return replace(example, images=tuple(pixels))
 
-    def __call__(self, examples: Sequence[Example], draw: Draw | None = None, objectives: tuple[str, ...] = ()) -> Batch:
+    def __call__(
+        self, examples: Sequence[Example], draw: Draw | None = None, objectives: tuple[str, ...] = ()
+    ) -> Batch:
         """A batch of examples whose pictures are pixels or still bytes.
 
         Where examples have k > 1 pictures (all equally many), row `i * k + j` of `pairs` joins text i with its
@@ -52,7 +80,7 @@ class Collator:
             for example in examples
         ]
         texts = [example.text for example in examples if example.text is not None]
-        images = [image for example in examples for image in example.images]
+        images: list[Any] = [image for example in examples for image in example.images]
         per_example = len(images) // len(examples)
         if len(texts) not in (0, len(examples)) or any(len(example.images) != per_example for example in examples):
             raise TypeError("the examples of a batch must all have a text, or none, and equally many pictures")

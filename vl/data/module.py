@@ -8,10 +8,11 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 
 from vl.data.collate import Collator
-from vl.data.loader import EvalLoader, TrainLoader
+from vl.data.loader import EvalLoader, TrainLoader, check_split
 from vl.data.mixture import Mixture, Source, compare
-from vl.data.order import Order
+from vl.data.order import Order, Shuffle
 from vl.data.stages import ImageStage
+from vl.data.stream_loader import StreamedSource, StreamLoader
 from vl.data.tokenizers import Tokenizer
 
 
@@ -23,7 +24,8 @@ class ShardData(LightningDataModule):
     accumulation.
 
     Args:
-        train: The sources to train on. Each step takes one of them, drawn by weight.
+        train: The sources to train on. Each step takes one of them, drawn by weight. Or one `StreamedSource`, whose
+            order is not exact.
         tokenizer: Encodes texts; None where no view reads any.
         image: Decodes training pictures; None where no view reads any.
         batch_size: The GLOBAL batch of one optimiser step; ranks times `accumulate` must divide it.
@@ -40,7 +42,7 @@ class ShardData(LightningDataModule):
 
     def __init__(
         self,
-        train: list[Source],
+        train: list[Source] | StreamedSource,
         tokenizer: Tokenizer | None,
         image: ImageStage | None,
         batch_size: int,
@@ -79,18 +81,24 @@ class ShardData(LightningDataModule):
     @property
     def mixture(self) -> Mixture:
         """The plan of training, made when first asked for: that opens the shards."""
+        assert not isinstance(self.train, StreamedSource)
         if self._mixture is None:
             self._mixture = Mixture(self.train, self.seed, self.batch_size, self.order, self.tokenizer)
         return self._mixture
 
     def prepare_data(self) -> None:
         """On one process of a machine, before `setup` on all: index what has no index yet."""
-        for source in (*self.train, *self.val.values(), *self.test.values()):
+        train = [] if isinstance(self.train, StreamedSource) else self.train
+        for source in (*train, *self.val.values(), *self.test.values()):
             source.opened  # noqa: B018
 
-    def train_dataloader(self) -> TrainLoader:
+    def train_dataloader(self) -> TrainLoader | StreamLoader:
         collator = Collator(self.tokenizer, self.image)
         rank, world_size = self._group()
+        if isinstance(self.train, StreamedSource):
+            check_split(Shuffle(), self.batch_size, self.accumulate, world_size)
+            size = self.batch_size // (world_size * self.accumulate)
+            return StreamLoader(self.train, self.seed, collator, self.accumulate, size, self.num_workers, self._group())
         self._train_loader = TrainLoader(self.mixture, collator, self.accumulate, self.num_workers, rank, world_size)
         return self._train_loader
 
@@ -105,8 +113,9 @@ class ShardData(LightningDataModule):
 
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must share with the run that saved, by name."""
+        order = {"order": "streamed"} if isinstance(self.train, StreamedSource) else self.mixture.fingerprint()
         return {
-            **self.mixture.fingerprint(),
+            **order,
             "tokenizer": self.tokenizer.fingerprint if self.tokenizer else "none",
             "image": repr(self.image),
         }
@@ -125,8 +134,8 @@ class ShardData(LightningDataModule):
         differences = compare(state["fingerprint"], self.fingerprint())
         if differences and not self.allow_changes:
             raise ValueError(
-                "this run's data differs from the checkpoint's, so its batches could not follow on; undo the change, or "
-                "set data.allow_changes to true:\n  " + "\n  ".join(differences)
+                "this run's data differs from the checkpoint's, so its batches could not follow on; undo the change, "
+                "or set data.allow_changes to true:\n  " + "\n  ".join(differences)
             )
         for difference in differences:
             warnings.warn(f"resumed with other data: {difference}", stacklevel=2)

@@ -191,7 +191,7 @@ class ImageStage:
 
     def numbers(self, draw: Draw) -> list[list[float]]:
         """The random numbers of each row of `draw`, drawn for a whole batch at once because that is cheap."""
-        count = sum(part.num_draws for part in (self.crop, *self.augment))
+        count = self.crop.num_draws + sum(augment.num_draws for augment in self.augment)
         return draw.fold("image").uniform(count).tolist()
 
     def apply(self, data: bytes, numbers: Sequence[float]) -> UInt8[Tensor, "3 size size"]:
@@ -223,7 +223,7 @@ class ImageStage:
         self._check_size(height, width)
         turn = _orientation(data)
         upright = (width, height) if turn > 4 else (height, width)
-        box = self.crop.box(*upright, numbers)
+        box = self.crop.box(upright[0], upright[1], numbers)
         # The scale that keeps both sides of the box large enough, whichever way the picture lies.
         scale = min(1.0, self.oversample * self.size / min(box[2:]))
         pixels = simplejpeg.decode_jpeg(
@@ -236,7 +236,7 @@ class ImageStage:
         with Image.open(BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as image:
             self._check_size(image.height, image.width)
             pixels = np.array(_on_background(ImageOps.exif_transpose(image), self.background))
-        return _cut(pixels, self.crop.box(*pixels.shape[:2], numbers))
+        return _cut(pixels, self.crop.box(pixels.shape[0], pixels.shape[1], numbers))
 
     def _check_size(self, height: int, width: int) -> None:
         if height * width > self.max_pixels:

@@ -54,12 +54,19 @@ class StreamedShards(IterableDataset):
     ) -> None:
         self.shards = _expand(shards, allow_pipes)
         self.view, self.shuffle, self.endless, self.seed = view, shuffle, endless, seed
+        #: Rank and number of ranks; None asks torch.distributed, which worker processes know nothing of.
+        self.group: tuple[int, int] | None = None
 
     def __iter__(self) -> Iterator[Sample]:
         rank, num_ranks, worker, num_workers = pytorch_worker_info()
+        rank, num_ranks = self.group or (rank, num_ranks)
         share, num_shares = rank * num_workers + worker, num_ranks * num_workers
         for epoch in count() if self.endless else range(1):
-            yield from self._epoch(epoch, share, num_shares)
+            samples = self._epoch(epoch, share, num_shares)
+            if (first := next(samples, None)) is None:
+                raise ValueError(f"{self.shards[0]}, ...: no samples for share {share} of {num_shares} (ranks x workers)")
+            yield first
+            yield from samples
 
     def _epoch(self, epoch: int, share: int, num_shares: int) -> Iterator[Sample]:
         shards = list(self.shards)
@@ -94,7 +101,7 @@ class StreamedShards(IterableDataset):
                     for member in tar:
                         if self._wanted(member):
                             yield {"fname": member.name, "data": tar.extractfile(member).read(), "__url__": shard}
-                        tar.members = []
+                        tar.members = []  # type: ignore[attr-defined]  # or tarfile keeps them all
             except (tarfile.TarError, OSError, EOFError) as error:
                 raise ValueError(f"shard {shard} cannot be read: {error}") from error
             if stream.tail.count(0) != BLOCK and stream.plain:

@@ -129,7 +129,9 @@ class ClipTokenizer(Tokenizer):
         file = Path(bpe_file) if bpe_file else _inside_open_clip("bpe_simple_vocab_16e6.txt.gz")
         content = _read(file)
         # The file ends in merges that OpenAI's vocabulary of 49,152 + 256 entries leaves out.
-        merges = [tuple(line.split()) for line in gzip.decompress(content).decode().split("\n")[1 : 49152 - 256 - 1]]
+        merges: Any = [
+            tuple(line.split()) for line in gzip.decompress(content).decode().split("\n")[1 : 49152 - 256 - 1]
+        ]
         letters = _byte_letters()
         special = ["<start_of_text>", "<end_of_text>"]
         tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), *special]
@@ -234,7 +236,8 @@ def _word_indices(row: Encoding) -> list[int]:
     words = [-1 if word is None else word for word in row.word_ids]
     if any(row.type_ids):
         first = 1 + max(word for word, segment in zip(words, row.type_ids, strict=True) if segment == 0)
-        words = [word + first if segment and word >= 0 else word for word, segment in zip(words, row.type_ids)]
+        pairs = zip(words, row.type_ids, strict=True)
+        words = [word + first if segment and word >= 0 else word for word, segment in pairs]
     return words
 
 
@@ -247,8 +250,8 @@ def _read(file: Path) -> bytes:
 def _inside_open_clip(name: str) -> Path:
     """A file of open_clip's package, found without importing it (which takes seconds)."""
     spec = importlib.util.find_spec("open_clip")
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).parent / name
+    assert spec is not None
+    return Path(str(spec.origin)).parent / name
 
 
 def _byte_letters() -> list[str]:

@@ -1,0 +1,45 @@
+"""Train a tokenizer on the captions of shards, or extend a BERT vocabulary by the characters it lacks.
+
+python tools/train_tokenizer.py --data 'shards/train-*.tar' --vocab-size 8000 --out corpus.json
+python tools/train_tokenizer.py --data 'shards/train-*.tar' --extend vocab.txt --out vocab.txt
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from vl.data.tokenizers import CorpusTokenizer, WordPieceTokenizer
+from vl.data.vocabulary import captions, extend_vocab, train_tokenizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, nargs="+", help="shards with captions")
+    parser.add_argument("--out", required=True, type=Path, help="the tokenizer's JSON, or the extended vocab.txt")
+    parser.add_argument("--extend", type=Path, help="a BERT vocab.txt to extend instead of training a tokenizer")
+    parser.add_argument("--vocab-size", type=int, default=8000)
+    parser.add_argument("--kind", choices=("wordpiece", "bpe", "unigram"), default="wordpiece")
+    parser.add_argument("--languages", nargs="+", help="language codes to learn from; all by default")
+    parser.add_argument("--cased", action="store_true", help="keep capitals and accents")
+    parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
+    args = parser.parse_args()
+    texts = list(captions(args.data, tuple(args.languages) if args.languages else None))
+    texts = texts[:1000] if args.quick else texts
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.extend:
+        content = "\n".join(extend_vocab(args.extend, texts, lowercase=not args.cased)) + "\n"
+    else:
+        content = train_tokenizer(texts, args.vocab_size, args.kind, lowercase=not args.cased).to_str()
+    with tempfile.NamedTemporaryFile("w", dir=args.out.parent, delete=False) as file:
+        file.write(content)
+    Path(file.name).replace(args.out)
+    tokenizer = WordPieceTokenizer(str(args.out), not args.cased) if args.extend else CorpusTokenizer(str(args.out))
+    lengths = tokenizer.lengths(texts)
+    print(
+        f"{args.out}: {tokenizer.vocab_size:,} entries; {len(texts):,} captions of {lengths.mean():.1f} tokens "
+        f"(longest {lengths.max()}), {tokenizer.unknown_rate(texts):.2%} unknown"
+    )
+
+
+if __name__ == "__main__":
+    main()
