@@ -113,9 +113,11 @@ class Data(pl.LightningDataModule):
         return Steps(self.trainer.global_rank, self.trainer.world_size, *self.options)
 
     def val_dataloader(self):
+        return self.evaluation(self.trainer.global_rank, self.trainer.world_size)
+
+    def evaluation(self, rank, ranks):
         starts = range(0, self.val, self.val_batch)
-        rows = [list(range(i, min(i + self.val_batch, self.val))) for i in starts]
-        rows = [part[self.trainer.global_rank :: self.trainer.world_size] for part in rows]
+        rows = [list(range(i, min(i + self.val_batch, self.val)))[rank::ranks] for i in starts]
         return Evaluation([batch_of(part) for part in rows if part], len(rows))
 
 
@@ -127,6 +129,17 @@ class Losses(pl.Callback):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         self.values.append(float(trainer.callback_metrics["train/loss"]))
+
+
+class SaveAt(pl.Callback):
+    """Saves after one of the steps."""
+
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
 
 
 def training(dropout: float = 0.0, seed: int = 0, **options) -> Training:

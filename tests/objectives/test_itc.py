@@ -29,9 +29,7 @@ class Towers(VLModel):
     def forward(self, rows):
         x = torch.randn(2, BATCH, 6, generator=torch.Generator().manual_seed(1))[:, rows]
         image, text = F.normalize(self.image(x[0]), dim=1), F.normalize(self.text(x[1]), dim=1)
-        return Encoded(
-            image_emb=image, text_emb=text, logit_scale=self.logit_scale.exp(), logit_bias=self.logit_bias
-        )
+        return Encoded(image_emb=image, text_emb=text, logit_scale=self.logit_scale.exp(), logit_bias=self.logit_bias)
 
 
 def vl_loss(objective, output):

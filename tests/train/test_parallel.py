@@ -1,10 +1,9 @@
 """One process, DDP and FSDP2 train alike, and validate alike when examples do not divide among ranks."""
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from ranks import run_ranks
-from tiny import Data, Losses, trainer, training
+from tiny import Data, Losses, SaveAt, trainer, training
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -30,15 +29,6 @@ class Words(Objective):
         real = batch.text.ids % 3 > 0
         logps = logits.log_softmax(1).gather(1, batch.text.ids)
         return Loss(-logps[real].sum(), real.sum())
-
-
-class SaveAt(pl.Callback):
-    def __init__(self, step, path):
-        self.step, self.path = step, path
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
 
 
 def fit(strategy="auto", ranks=1, accumulate=1, save=None, resume=None, val=0):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from vl.batch import Batch, Encoded, Loss, Reconstruction
+from vl.batch import Batch, Loss
 from vl.draw import Draw
 from vl.models.base import VLModel
 
@@ -35,8 +35,8 @@ class Objective(nn.Module):
         """The batch the model shall see, and the target `forward` will be given. Pure: random only through `draw`."""
         return batch, None
 
-    def forward(self, output: Encoded | Reconstruction, batch: Batch, target: Any) -> Loss:
-        """The loss of one (micro-)batch as a sum and a count."""
+    def forward(self, output: Any, batch: Batch, target: Any) -> Loss:
+        """The loss of one (micro-)batch as a sum and a count; `output` is an `Encoded` or a `Reconstruction`."""
         raise NotImplementedError
 
     def step(self, model: VLModel, batch: Batch, draw: Draw) -> Loss:

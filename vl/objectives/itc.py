@@ -53,4 +53,4 @@ class ITC(Objective):
 
     @torch.no_grad()
     def after_step(self, model: VLModel) -> None:
-        model.logit_scale.clamp_(max=log(self.max_scale))
+        model.get_parameter("logit_scale").clamp_(max=log(self.max_scale))

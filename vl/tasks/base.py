@@ -16,7 +16,12 @@ class Task(Objective):
     """An objective that can also answer: fine-tuned by its loss, judged by its metric."""
 
     #: A torchmetrics metric that `validate` and `test` update with (answers, batch) and log.
-    metric: Metric | None = None
+    metric: Metric | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not a class attribute: that would hide the submodule which `self.metric = ...` makes.
+        self.metric = None
 
     def predict(self, model: VLModel, batch: Batch) -> Sequence[Mapping[str, Any]]:
         """The answers of a batch, one JSON-able mapping an example: one forward pass unless overridden."""

@@ -61,7 +61,8 @@ class Training(pl.LightningModule):
         check(model, objectives, weights or {})
         for objective in objectives.values():
             objective.setup(model)
-        self.model, self.objectives, self.ema = model, nn.ModuleDict(objectives), ema
+        self.model, self.ema = model, ema
+        self.objectives: Mapping[str, Objective] = nn.ModuleDict(objectives)  # type: ignore[assignment]
         self.optimizer, self.init, self.seed = optimizer, tuple(init), seed
         self.weights = dict.fromkeys(objectives, 1.0) | (weights or {})
 
@@ -78,7 +79,7 @@ class Training(pl.LightningModule):
         self.is_configured = True
         if self.trainer.training and self.trainer.ckpt_path is None:
             for start in self.init:
-                start.load(self.model)
+                start(self.model)
         if isinstance(self.trainer.strategy, ModelParallelStrategy):
             shard(self, self.model)
         if self.ema:
@@ -113,7 +114,8 @@ class Training(pl.LightningModule):
 
     def training_step(self, batches: Sequence[Batch], batch_idx: int) -> None:
         """One step of the optimiser, from this rank's micro-batches of it."""
-        step, optimizer = self.global_step, self.optimizers()
+        step: int = self.global_step
+        optimizer: Any = self.optimizers()
         factor = self.optimizer.update(optimizer, self.groups, step, self.total_steps)
         tally = Tally(step, self.weights)
         for micro, (batch, sent) in enumerate(zip(batches, self.gradients_to_send(batches, tally), strict=True)):
@@ -129,7 +131,7 @@ class Training(pl.LightningModule):
             objective.after_step(self.model)
         if self.ema:
             self.ema.update(self, step)
-        values = tally.results() | {"gradient_norm": norm, "lr": self.optimizer.lr * factor}
+        values: dict[str, Any] = tally.results() | {"gradient_norm": norm, "lr": self.optimizer.lr * factor}
         size = sum(map(len, batches)) * world_size()
         self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=size)
 
@@ -177,7 +179,7 @@ class Training(pl.LightningModule):
         if self.ema and self.ema.validate:
             self.evaluation.enter_context(self.ema.swapped(self))
         self.evaluation.enter_context(unsharded(self))
-        self.scores = {name: Scores(dict(self.objectives.items()), self.device) for name in loader_names(loaders)}
+        self.scores = {name: Scores(dict(self.objectives), self.device) for name in loader_names(loaders)}
 
     def evaluation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add every objective's loss and every task's answers to the scores of this loader."""

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from vl.batch import Encoded
+from vl.batch import Encoded, Reconstruction
 
 #: Fields of `Encoded` that all micro-batches share; every other one has a row an example.
 SHARED = ("logit_scale", "logit_bias")
@@ -50,12 +50,12 @@ def gradients(score: Callable[[Encoded], Tensor], outputs: Sequence[Encoded]) ->
     return parts
 
 
-def send(gradient: Encoded, output: Encoded) -> Tensor:
+def send(gradient: Encoded, output: Encoded | Reconstruction) -> Tensor:
     """A number whose gradient at `output` is `gradient`."""
     return torch.stack([(getattr(output, name) * value).sum() for name, value in tensors(gradient).items()]).sum()
 
 
-def tensors(output: Encoded) -> dict[str, Tensor]:
+def tensors(output: Encoded | Reconstruction) -> dict[str, Tensor]:
     """The fields that are filled, by name."""
     return {f.name: value for f in fields(output) if (value := getattr(output, f.name)) is not None}
 
