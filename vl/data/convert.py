@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -117,8 +118,11 @@ def processes(workers: int | None = None, chunk: int = 16) -> Iterator[Map]:
         return
     # Ctrl-C is for the parent, which then ends the workers.
     ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    with multiprocessing.get_context("spawn").Pool(workers, ignore) as pool:
-        yield partial(pool.imap, chunksize=chunk)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), ignore)
+    try:
+        yield partial(pool.map, chunksize=chunk)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _progress() -> Progress:

@@ -25,7 +25,8 @@ from vl.data.views.base import View
 
 #: A larger member is refused before it is read.
 MAX_MEMBER_BYTES = 2**28
-_MAX_OPEN = 64
+#: Each takes two file descriptors; more than a window of the order uses (16 shards).
+_MAX_OPEN = 32
 _TEXTS_AT_ONCE = 4096
 _TEXTS = frozenset(TEXT_MEMBERS)
 

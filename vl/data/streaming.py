@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import count, islice
-from typing import Any, BinaryIO
+from typing import Any
 
 import fsspec
 import webdataset
@@ -64,7 +65,9 @@ class StreamedShards(IterableDataset):
         for epoch in count() if self.endless else range(1):
             samples = self._epoch(epoch, share, num_shares)
             if (first := next(samples, None)) is None:
-                raise ValueError(f"{self.shards[0]}, ...: no samples for share {share} of {num_shares} (ranks x workers)")
+                raise ValueError(
+                    f"{self.shards[0]}, ...: no samples for share {share} of {num_shares} (ranks x workers)"
+                )
             yield first
             yield from samples
 
@@ -120,7 +123,7 @@ class StreamedShards(IterableDataset):
 class _Tail:
     """A stream that remembers its last block: tarfile takes a tar cut between two members for a shorter one."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
         self.tail = b""
         self.plain: bool | None = None
@@ -133,7 +136,7 @@ class _Tail:
         return data
 
 
-def _open(shard: str) -> BinaryIO:
+def _open(shard: str) -> AbstractContextManager[Any]:
     if shard.startswith(_PIPE):
         return webdataset.gopen(shard)
     return fsspec.open(shard, "rb").open()
