@@ -143,9 +143,15 @@ def portable(tree: Any) -> Any:
         return [portable(item) for item in tree]
     if not isinstance(tree, Mapping):
         return tree
-    names_file = isinstance(tree.get("config"), str) and tree["config"].endswith(".json")
-    read = {"config": read_json(Path(tree["config"]))} if names_file else {}
-    return {name: portable(item) for name, item in (tree | read).items()}
+    return {name: _content(item) if name == "config" else portable(item) for name, item in tree.items()}
+
+
+def _content(config: Any) -> Any:
+    """What a `config` argument names: the content of a JSON file or of a folder's `config.json`, or itself."""
+    if not isinstance(config, str):
+        return config
+    path = Path(config, "config.json") if Path(config).is_dir() else Path(config)
+    return read_json(path) if path.suffix == ".json" else config
 
 
 def _load_folder(folder: Path, config: Tree) -> Bundle:

@@ -126,13 +126,14 @@ def _text(model: TwoTower, tokenizer: Tokenizer | None, folder: Path) -> tuple[C
 
 
 def _pixels(bundle: Bundle) -> dict[str, Any]:
-    stage = bundle.image or ImageStage(bundle.model.image_size)
+    tower: Any = bundle.model.image
+    stage = bundle.image or ImageStage(tower.image_size)
     if stage.crop not in (CenterCrop(), Squash()):
         raise ValueError(f"only CenterCrop and Squash of whole pictures can be exported, not {stage.crop}")
     return {
         "size": stage.size,
-        "mean": list(bundle.model.image.mean),
-        "std": list(bundle.model.image.std),
+        "mean": list(tower.mean),
+        "std": list(tower.std),
         "interpolation": stage.interpolation,
         "resize_mode": "squash" if stage.crop == Squash() else "shortest",
     }
@@ -151,8 +152,8 @@ def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     ids = {"pad_token": tokenizer.end_id if isinstance(tokenizer, ClipTokenizer) else tokenizer.pad_id}
     ids |= {"bos_token": tokenizer.start_id, "eos_token": tokenizer.end_id, "unk_token": tokenizer.unknown_id}
     names = {name: core.id_to_token(index) for name, index in ids.items() if index is not None}
-    names |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": tokenizer.context_length}
-    (folder / "tokenizer_config.json").write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n")
+    settings = {**names, "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": tokenizer.context_length}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
 
 
 def _plain(state: State) -> State:

@@ -130,7 +130,7 @@ def open_clip_config(config: Mapping[str, Any]) -> Config:
     """The open_clip configuration of a `CLIPModel`'s `config.json`; what it leaves out is Hugging Face's default."""
     from transformers import CLIPConfig
 
-    whole = CLIPConfig(**config)
+    whole: Any = CLIPConfig(**config)
     vision, text = whole.vision_config, whole.text_config
     pooling = {} if text.eos_token_id in (2, text.vocab_size - 1) else {"pool_type": "eos", "eos_id": text.eos_token_id}
     return {

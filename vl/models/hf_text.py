@@ -26,13 +26,13 @@ def read_hf_config(config: str | dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: neither a preset nor a file, or the file names no model_type.
     """
-    if isinstance(config, str) and config in PRESETS:
-        return PRESETS[config]
     if isinstance(config, str):
+        if config in PRESETS:
+            return PRESETS[config]
         path = Path(config) / "config.json" if Path(config).is_dir() else Path(config)
         if not path.is_file():
             raise ValueError(f"{config!r} is no Hugging Face config: give {', '.join(PRESETS)} or a config.json")
-        config = json.loads(path.read_text())
+        config = dict(json.loads(path.read_text()))
     if "model_type" not in config:
         raise ValueError("a Hugging Face config needs a model_type, such as bert")
     return config

@@ -41,7 +41,7 @@ class OpenClipImage(ImageTower):
     ) -> None:
         super().__init__()
         config = read_config(config)
-        self.embed_dim, self.mean, self.std = config["embed_dim"], tuple(mean), tuple(std)
+        self.embed_dim, self.mean, self.std = config["embed_dim"], mean, std
         vision = config["vision_cfg"]
         vision |= {"timm_model_pretrained": False} if "timm_model_name" in vision else {}
         vision |= {"image_size": image_size} if image_size else {}

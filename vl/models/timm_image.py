@@ -48,16 +48,16 @@ class TimmImage(ImageTower):
             near = timm.list_models(f"*{backbone.split('_')[0]}*")[:5]
             raise ValueError(f"timm has no model {backbone!r}; models with a similar name: {', '.join(near) or 'none'}")
         self.name, self.pool = backbone, pool
-        pooling = {} if pool is None else {"global_pool": pool}
-        self.backbone = timm.create_model(backbone, pretrained=False, num_classes=0, **pooling, **(options or {}))
-        if image_size and hasattr(self.backbone, "set_input_size"):
-            self.backbone.set_input_size(image_size)
-        data = timm.data.resolve_model_data_config(self.backbone)
+        settings = ({} if pool is None else {"global_pool": pool}) | (options or {})
+        model: Any = timm.create_model(backbone, pretrained=False, num_classes=0, **settings)
+        if image_size and hasattr(model, "set_input_size"):
+            model.set_input_size(image_size)
+        data = timm.data.resolve_model_data_config(model)
         self.image_size = image_size or data["input_size"][-1]
-        self.mean, self.std = tuple(mean or data["mean"]), tuple(std or data["std"])
-        self.embed_dim = self.backbone.head_hidden_size if pool != "" else self.backbone.num_features
-        if isinstance(getattr(self.backbone, "pos_embed", None), nn.Parameter):
-            self.resize_on_load("backbone.pos_embed", num_extra=self.backbone.num_prefix_tokens)
+        self.mean, self.std = mean or data["mean"], std or data["std"]
+        self.backbone, self.embed_dim = model, getattr(model, "head_hidden_size", model.num_features)
+        if isinstance(getattr(model, "pos_embed", None), nn.Parameter):
+            self.resize_on_load("backbone.pos_embed", num_extra=model.num_prefix_tokens)
         self.inputs = tuple(f"backbone.{name}" for name in _INPUTS)
         if frozen:
             self.freeze()

@@ -6,6 +6,8 @@ values for all tokens, but queries, projection and MLP for the pooled ones only.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from open_clip.transformer import ResidualAttentionBlock
@@ -75,7 +77,7 @@ class Transformer(nn.Module):
         ValueError: the stack has open_clip's custom blocks (query-key norm, scaled heads and the like).
     """
 
-    def __init__(self, stack: nn.Module, causal: bool = False, pool_first: bool = False) -> None:
+    def __init__(self, stack: Any, causal: bool = False, pool_first: bool = False) -> None:
         super().__init__()
         if not self.can_adopt(stack):
             raise ValueError(f"cannot pack {type(stack.resblocks[0]).__name__}, only ResidualAttentionBlock")
@@ -83,12 +85,13 @@ class Transformer(nn.Module):
         self.resblocks = nn.ModuleList(Block(block, causal) for block in stack.resblocks)
 
     @staticmethod
-    def can_adopt(stack: nn.Module) -> bool:
+    def can_adopt(stack: Any) -> bool:
         return all(type(block) is ResidualAttentionBlock for block in stack.resblocks)
 
     def get_cast_dtype(self) -> torch.dtype:
         """open_clip's towers ask for it."""
-        return self.resblocks[0].mlp.c_fc.weight.dtype
+        first: Any = self.resblocks[0]
+        return first.mlp.c_fc.weight.dtype
 
     def run(
         self, x: Float[Tensor, "n d"], packing: Packing, pooled: Int[Tensor, " b"] | None = None
