@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
+from vl.checkpoints.bundle import portable
 from vl.train.checkpoint_folder import TEMPORARY, checkpoint_name, publish, remove, tidy
 
 #: Layout of `checkpoint["vl"]`.
@@ -39,7 +40,7 @@ class Checkpoints(Checkpoint):
     def __init__(
         self,
         every_steps: int | None = None,
-        every_minutes: float | None = 30,
+        every_minutes: float | None = 30.0,
         keep: int = 2,
         best: str | None = None,
         mode: Literal["max", "min"] = "max",
@@ -103,7 +104,7 @@ class Checkpoints(Checkpoint):
         checkpoint["vl"] = {
             "schema": SCHEMA,
             "config": {
-                "model": config["model"]["model"],
+                "model": portable(config["model"]["model"]),
                 "tokenizer": config["data"].get("tokenizer"),
                 "image": config["data"].get("eval_image") or config["data"].get("image"),
             },
