@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
 import captions
 import choices
 import entailment
 import expressions
-import msgspec
 import questions
 import statements
 from balance import balance
-from layout import PIXELS, draw_scene
+from layout import PIXELS, Placed, draw_scene
 from render import render
-from scene import INVERSE, PLACES, Scene, stands
+from scene import PLACES, Scene, stands
 from simplejpeg import encode_jpeg
 from sprites import names
 from world import PRESETS, World
@@ -25,7 +23,8 @@ from world import PRESETS, World
 from vl.data.card import Shard
 from vl.data.shards import ShardWriter
 
-QUALITY = 90
+QUALITY = 85
+_LISTED = ("left", "above", "bigger", "front")
 LICENCES = {"twemoji": "CC-BY-4.0 (Twemoji)", "openmoji": "CC-BY-SA-4.0 (OpenMoji)"}
 Record = dict[str, object]
 
@@ -84,10 +83,10 @@ def _scene_samples(job: Job) -> Iterator[tuple[str, Record]]:
 
 def _balanced_questions(asked: list[list[questions.Asked]], rng: Random) -> list[list[questions.Asked]]:
     """Yes and no equally often, and none, one, two and three; colours and names are balanced as they are drawn."""
-    kinds = {"count": 4, "attribute": 0, "object": 0}
-    parts = [[[q for q in scene if kinds.get(q.type, 2) == labels] for scene in asked] for labels in (0, 2, 4)]
-    parts[1:] = [balance(part, labels, rng) for part, labels in zip(parts[1:], (2, 4), strict=True)]
-    return [sum(scene, []) for scene in zip(*parts, strict=True)]
+    for types, labels in ((questions.POLAR, 2), (("count",), 4)):
+        chosen = balance([[q for q in scene if q.type in types] for scene in asked], labels, rng)
+        asked = [[q for q in scene if q.type not in types] + kept for scene, kept in zip(asked, chosen, strict=True)]
+    return asked
 
 
 def _pair_samples(job: Job) -> Iterator[tuple[str, Record]]:
@@ -98,13 +97,13 @@ def _pair_samples(job: Job) -> Iterator[tuple[str, Record]]:
         pairs = tuple(tuple(scene for scene, _ in pair) for pair in drawn)
         stated = statements.statements(pairs, world, rng)
         told = statements.tell(stated, pairs, world, f"{job.split}-{index}", rng)
-        for number, (pair, fields) in enumerate(zip(drawn, told, strict=True)):
-            members = {f"{side}.jpg": _jpeg(placed, rng) for side, (_, placed) in zip(("left", "right"), pair, strict=True)}
-            sides = {side: _knowledge(scene) for side, (scene, _) in zip(("left", "right"), pair, strict=True)}
+        for number, ((left, right), fields) in enumerate(zip(drawn, told, strict=True)):
+            sides = {"left": _knowledge(left[0]), "right": _knowledge(right[0])}
+            members = {"left.jpg": _jpeg(left[1], rng), "right.jpg": _jpeg(right[1], rng)}
             yield f"{job.split}-pair-{index:07d}-{number}", members | {"json": _record(world) | fields | sides}
 
 
-def _jpeg(placed, rng: Random) -> bytes:
+def _jpeg(placed: list[Placed], rng: Random) -> bytes:
     return encode_jpeg(render(placed, rng), quality=QUALITY, colorspace="RGB", colorsubsampling="444")
 
 
@@ -113,7 +112,10 @@ def _record(world: World) -> Record:
 
 
 def _knowledge(scene: Scene) -> Record:
-    """The scene graph: `objects`, from back to front, and the `relations` (subject, relation, object) among them."""
+    """The scene graph: `objects` from back to front, and the `relations` (subject, relation, object) among them.
+
+    Of a relation and its inverse one is listed; one that is open, in neither direction.
+    """
     numbered = list(enumerate(scene.items))
     return {
         "objects": [
@@ -132,6 +134,6 @@ def _knowledge(scene: Scene) -> Record:
         "relations": [
             (i, relation, j)
             for i, a in numbered for j, b in numbered if i != j
-            for relation in INVERSE if scene.holds(relation, a, b)
+            for relation in _LISTED if scene.holds(relation, a, b)
         ],
     }  # fmt: skip

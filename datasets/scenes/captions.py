@@ -8,7 +8,7 @@ from random import Random
 from claims import claim
 from grammar import LANGUAGES, STATEMENTS, say
 from meaning import Sentence, opposites, truth, well_formed
-from scene import PLACES, Item, Phrase, Scene
+from scene import Item, Phrase, Scene
 from world import World
 
 
@@ -40,14 +40,14 @@ def _phrase(item: Item, scene: Scene, world: World, rng: Random, placed: bool) -
     thing = Phrase(item.concept, item.colour)
     if not placed:
         return thing
-    wheres = [Phrase(item.concept, item.colour, place=place) for place in rng.sample(PLACES, len(PLACES))]
+    wheres = [Phrase(item.concept, item.colour, place=place) for place in rng.sample(world.places, len(world.places))]
     return next((where for where in wheres if any(match is True for match in scene.matches(where))), thing)
 
 
 def tell(sentences: list[Sentence], scene: Scene, world: World, rng: Random) -> dict[str, list]:
     """The captions and their opposites in both languages, as fields of a record."""
     told, false = [], []
-    for i, sentence in enumerate(sentences):
+    for sentence in sentences:
         style = rng.randrange(6)
         around = list(opposites(sentence, world, rng, scene))
         for language in LANGUAGES:

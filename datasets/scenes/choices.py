@@ -6,7 +6,7 @@ so that nothing but the picture tells which of them is true.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from random import Random
@@ -65,7 +65,7 @@ def _answers(relation: str, answer: Item, about: Phrase, scene: Scene, world: Wo
         grid = tuple(Phrase(*pair) for pair in product(concepts, colours))
         if len(set(grid)) == 4 and about.concept not in concepts:
             sentences = [Sentence(relation, (thing, about)) for thing in grid]
-            if all(world.sayable(s.things) for s in sentences) and _true([*sentences], scene) == [0]:
+            if all(world.sayable(s.things) for s in sentences) and _true(sentences, scene) == [0]:
                 return tuple(rng.sample(grid, 4))
     return ()
 
@@ -78,7 +78,10 @@ def _rationales(
     marks = [item for item in scene.items if item.concept not in (None, answer.concept, asked.concept)]
     for mark in rng.sample(marks, len(marks)):
         landmarks = (coloured(mark), coloured(mark)._replace(**rng.choice(_changes(world, rng))))
-        grid = [Sentence(form, (coloured(answer), mark_)) for form, mark_ in product((across, INVERSE[across]), landmarks)]
+        ways = product((across, INVERSE[across]), landmarks)
+        grid = [Sentence(form, (coloured(answer), landmark)) for form, landmark in ways]
+        if {landmark.concept for landmark in landmarks} & {answer.concept, asked.concept}:
+            continue
         if all(world.sayable(s.things) for s in grid) and len(_true(grid, scene)) == 1:
             return tuple(rng.sample(grid, 4))
     return ()
@@ -88,7 +91,7 @@ def _changes(world: World, rng: Random) -> list[dict[str, str]]:
     return [{"colour": rng.choice(tuple(COLOURS))}, {"concept": rng.choice(world.concepts)}]
 
 
-def _true(sentences: list[Sentence] | tuple[Sentence, ...], scene: Scene) -> list[int]:
+def _true(sentences: Sequence[Sentence], scene: Scene) -> list[int]:
     """The numbers of the true sentences, or [] when one of them is open."""
     truths = [truth(sentence, scene) for sentence in sentences]
     return [] if None in truths else [i for i, true in enumerate(truths) if true]

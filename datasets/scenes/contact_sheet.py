@@ -45,7 +45,8 @@ def _boxed(picture: Image.Image, record: Record) -> Image.Image:
     for number, thing in enumerate(record.objects):
         box = [edge * picture.width for edge in thing.box]
         draw.rectangle(box, outline="white", width=1)
-        draw.text((box[0] + 3, box[1] + 1), f"{number} {thing.name}, {', '.join(thing.attributes)}", "white", stroke_width=2, stroke_fill="black")
+        label = f"{number} {' '.join((*thing.attributes[::-1], thing.name))}"
+        draw.text((box[0], box[3]), label, "white", stroke_width=2, stroke_fill="black")
     return picture
 
 

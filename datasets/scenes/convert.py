@@ -83,9 +83,7 @@ def _card(out: Path, options: dict[str, int | str]) -> Card:
     )
 
 
-def _jobs(
-    out: Path, preset: str, scenes: int, held_out: int, pairs: int, shard: int, seed: int
-) -> Iterator[Job]:
+def _jobs(out: Path, preset: str, scenes: int, held_out: int, pairs: int, shard: int, seed: int) -> Iterator[Job]:
     train = scenes - held_out * (len(SPLITS) - 1)
     if train < 0:
         raise ValueError(f"--scenes {scenes} is less than {len(SPLITS) - 1} splits of --held-out {held_out}")

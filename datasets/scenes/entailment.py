@@ -16,8 +16,6 @@ from scene import Scene
 from world import World
 
 TYPES = ("object", "attribute", "count", "position", "comparison", "conjunction")
-#: Hypotheses drawn for a scene; balancing keeps about two thirds of them.
-_DRAWN = 4
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class Hypothesis:
 
 
 def hypotheses(scene: Scene, world: World, rng: Random) -> list[Hypothesis]:
-    """A hypothesis of each of a few types."""
-    drawn = (_hypothesis(type_, scene, world, rng) for type_ in rng.sample(TYPES, _DRAWN))
+    """At most one hypothesis of each type; balancing keeps about a third of them."""
+    drawn = (_hypothesis(type_, scene, world, rng) for type_ in TYPES)
     return [hypothesis for hypothesis in drawn if hypothesis]
 
 
@@ -44,10 +42,8 @@ def _hypothesis(type_: str, scene: Scene, world: World, rng: Random) -> Hypothes
     true = claim(type_, scene, world, rng)
     if true and rng.random() < 0.5:
         return Hypothesis(type_, true, "entailment")
-    if type_ == "count" and not true:
-        return None
-    candidates = [true] if true else [claim(type_, _bare(scene), world, rng)]
-    false = [sentence for candidate in candidates if candidate for _, sentence in opposites(candidate, world, rng, scene)]
+    near = true or claim(type_, _bare(scene), world, rng)
+    false = [sentence for _, sentence in opposites(near, world, rng, scene)] if near else []
     return Hypothesis(type_, rng.choice(false), "contradiction") if false else None
 
 

@@ -8,10 +8,11 @@ from random import Random
 
 from grammar import EXPRESSIONS, LANGUAGES, say
 from meaning import Sentence
-from scene import INVERSE, PLACES, Item, Phrase, Scene, every
+from scene import Item, Phrase, Scene
 from world import World
 
-TYPES = ("class", "attribute", "size", "place", "position", "comparison", "extreme")
+_BY_COMPARING = ("size", "position", "comparison")
+_BY_ITSELF = ("attribute", *("place", "extreme") * 2)  # tried in random order; a colour nearly always does
 #: How far the leftmost of several is ahead of the next.
 _LEAD = 0.1
 
@@ -24,61 +25,62 @@ class Referred:
 
 
 def expressions(scene: Scene, world: World, rng: Random) -> list[Referred]:
-    """Two expressions for every thing whose class is repeated, and one for one other thing."""
+    """Two expressions for every thing whose class is repeated, and at times one for another thing."""
     items = [item for item in scene.items if item.concept]
     concepts = [item.concept for item in items]
     repeated = [item for item in items if concepts.count(item.concept) > 1]
-    single = rng.sample([item for item in items if item not in repeated], min(1, len(items) - len(repeated)))
-    wanted = [(item, 2) for item in repeated] + [(item, 1) for item in single]
-    return [referred for item, count in wanted for referred in _refer(item, item in repeated, count, scene, world, rng)]
+    single = [item for item in items if item not in repeated]
+    wanted = [(item, types) for item in repeated for types in (_BY_COMPARING, _BY_ITSELF)]
+    wanted += [(item, ("class",)) for item in rng.sample(single, min(1, len(single))) if rng.random() < 0.45]
+    found = (next(_refer(item, types, scene, world, rng), None) for item, types in wanted)
+    return [referred for referred in found if referred]
 
 
-def _refer(item: Item, repeated: bool, count: int, scene: Scene, world: World, rng: Random) -> list[Referred]:
-    found = []
-    for type_ in rng.sample(TYPES[1:], len(TYPES) - 1) if repeated else TYPES[:1]:
-        candidates = (s for s in _WAYS[type_](item, scene, rng) if world.sayable(s.things))
-        found += [Referred(type_, s, item) for s in candidates if meant(s, scene) is item][:1]
-    return found[:count]
+def _refer(item: Item, types: tuple[str, ...], scene: Scene, world: World, rng: Random) -> Iterator[Referred]:
+    for type_ in rng.sample(types, len(types)):
+        for sentence in _WAYS[type_](item, scene, world, rng):
+            if world.sayable(sentence.things) and meant(sentence, scene) is item:
+                yield Referred(type_, sentence, item)
 
 
 def meant(sentence: Sentence, scene: Scene) -> Item | None:
     """The only item an expression can mean; None when there is no such item, or another cannot be ruled out."""
-    found = [item for item, match in zip(scene.items, scene.matches(sentence.things[0]), strict=True) if match is not False]
-    form = sentence.form
+    form, first = sentence.form, sentence.things[0]
+    if form == "the":
+        return scene.only(first)
+    found = [item for item, match in zip(scene.items, scene.matches(first), strict=True) if match is not False]
+    if not all(item.concept for item in found):
+        return None
     if form.startswith("most "):
         return _extreme(form.removeprefix("most "), found)
-    if form in INVERSE:
-        landmark = scene.only(sentence.things[1])
-        holds = {i: landmark and every((found[i] is not landmark, scene.holds(form, found[i], landmark))) for i in range(len(found))}
-        found = [found[i] for i, hold in holds.items() if hold is not False]
-        if True not in holds.values():
-            return None
-    certain = [item for item in found if item.concept]
-    return certain[0] if len(found) == len(certain) == 1 else None
+    if (landmark := scene.only(sentence.things[1])) is None:
+        return None
+    holds = [item is not landmark and scene.holds(form, item, landmark) for item in found]
+    return found[holds.index(True)] if holds.count(True) == 1 and None not in holds else None
 
 
 def _extreme(side: str, found: list[Item]) -> Item | None:
     axis, sign = {"left": (0, 1), "right": (0, -1), "above": (1, 1), "below": (1, -1)}[side]
     ranked = sorted(found, key=lambda item: sign * item.centre[axis])
     clear = len(ranked) > 1 and sign * (ranked[1].centre[axis] - ranked[0].centre[axis]) >= _LEAD
-    return ranked[0] if clear and all(item.concept for item in found) else None
+    return ranked[0] if clear else None
 
 
 def _the(*things: Phrase) -> Iterator[Sentence]:
     return (Sentence("the", (thing,)) for thing in things)
 
 
-def _places(item: Item, scene: Scene, rng: Random) -> Iterator[Sentence]:
-    return _the(*(Phrase(item.concept, place=place) for place in rng.sample(PLACES, len(PLACES))))
+def _places(item: Item, scene: Scene, world: World, rng: Random) -> Iterator[Sentence]:
+    return _the(*(Phrase(item.concept, place=place) for place in rng.sample(world.places, len(world.places))))
 
 
-def _extremes(item: Item, scene: Scene, rng: Random) -> Iterator[Sentence]:
+def _extremes(item: Item, scene: Scene, world: World, rng: Random) -> Iterator[Sentence]:
     sides = rng.sample(("left", "right", "above", "below"), 4)
     return (Sentence(f"most {side}", (Phrase(item.concept),)) for side in sides)
 
 
 def _related(relations: tuple[str, ...]):
-    def sentences(item: Item, scene: Scene, rng: Random) -> Iterator[Sentence]:
+    def sentences(item: Item, scene: Scene, world: World, rng: Random) -> Iterator[Sentence]:
         others = [other for other in scene.items if other.concept not in (None, item.concept)]
         for other in rng.sample(others, len(others)):
             for relation in rng.sample(relations, len(relations)):
@@ -89,9 +91,9 @@ def _related(relations: tuple[str, ...]):
 
 
 _WAYS = {
-    "class": lambda item, scene, rng: _the(Phrase(item.concept)),
-    "attribute": lambda item, scene, rng: _the(Phrase(item.concept, item.colour)),
-    "size": lambda item, scene, rng: _the(Phrase(item.concept, size=item.size)),
+    "class": lambda item, scene, world, rng: _the(Phrase(item.concept)),
+    "attribute": lambda item, scene, world, rng: _the(Phrase(item.concept, item.colour)),
+    "size": lambda item, scene, world, rng: _the(Phrase(item.concept, size=item.size)),
     "place": _places,
     "position": _related(("left", "right", "above", "below", "front", "behind")),
     "comparison": _related(("bigger", "smaller")),

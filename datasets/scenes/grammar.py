@@ -173,11 +173,11 @@ class _Chinese:
 
     def __format__(self, spec: str) -> str:
         thing, measure = self.thing, MEASURES.get(self.thing.concept, "个")
-        place = f"{WORDS[thing.place]}的" if thing.place else ""
+        place = f"位于{WORDS[thing.place]}的" if thing.place else ""
         colour = f"{WORDS[thing.colour]}的" if thing.colour else ""
-        words = colour + WORDS.get(thing.size, "") + (names("zh")[thing.concept] if thing.concept else "东西")
+        words = place + colour + WORDS.get(thing.size, "") + (names("zh")[thing.concept] if thing.concept else "东西")
         before = {"a": "一" + measure, "n": _NUMBERS["zh"][self.number] + measure, "m": measure, "the": f"那{measure}"}
-        return place + before.get(spec, "") + words
+        return before.get(spec, "") + words
 
 
 _NOUNS = {"en": _English, "zh": _Chinese}

@@ -145,8 +145,7 @@ def _attributes(sentence: Sentence, world: World, rng: Random) -> Iterator[Sente
     spoken = [(i, name) for i, thing in enumerate(sentence.things) for name in _VALUES if getattr(thing, name)]
     for i, name in rng.sample(spoken, len(spoken)):
         old = getattr(sentence.things[i], name)
-        places = PLACES if world.preset.places else PLACES[:4]
-        values = [value for value in (places if name == "place" else _VALUES[name]) if value != old]
+        values = [value for value in (world.places if name == "place" else _VALUES[name]) if value != old]
         for value in rng.sample(values, len(values)):
             yield _change(sentence, i, **{name: value})
 

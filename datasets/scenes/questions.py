@@ -15,12 +15,15 @@ from scene import PLACES, Item, Phrase, Scene
 from sprites import names
 from world import World
 
-TYPES = ("existence", "count", "attribute", "object", "relation", "comparison", "logic")
+#: Types that are answered by yes or no.
+POLAR = ("existence", "relation", "comparison", "logic")
+TYPES = ("attribute", "object", "count", *POLAR)
 #: How many of ten annotators disagree; the majority is always right.
 _SLIPS = (0,) * 12 + (1,) * 5 + (2, 2, 3)
 #: What an annotator may take a colour for.
 _LOOKALIKES = {"red": "orange", "orange": "red", "yellow": "orange", "green": "blue", "blue": "purple",
                "purple": "blue", "black": "blue", "white": "yellow"}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -127,7 +130,8 @@ def _mixtures(sentence: Sentence, scene: Scene, world: World, rng: Random) -> It
 
 def _of_two(type_: str, forms: tuple[str, ...], scene: Scene, world: World, rng: Random) -> Iterator[Asked]:
     for things in _named_pairs(scene, rng, ((), ("colour",))):  # "the large one" would tell what is bigger
-        yield from _flipped(type_, [Sentence(form, things) for form in rng.sample(forms, len(forms))], scene, world, rng)
+        sentences = [Sentence(form, things) for form in rng.sample(forms, len(forms))]
+        yield from _flipped(type_, sentences, scene, world, rng)
 
 
 def _flipped(type_: str, sentences: Iterable[Sentence], scene: Scene, world: World, rng: Random) -> Iterator[Asked]:
@@ -150,9 +154,9 @@ def _name(item: Item, scene: Scene, ways: tuple[tuple[str, ...], ...]) -> Phrase
     """The first of the ways (attributes to say) that names this item and no other."""
     for way in ways:
         said = Phrase(item.concept, item.colour if "colour" in way else None, item.size if "size" in way else None)
-        for place in PLACES if "place" in way else (None,):
+        for place in PLACES[:4] if "place" in way else (None,):
             thing = said._replace(place=place)
-            if scene.only(thing) is item and True in scene.matches(thing):
+            if scene.only(thing) is item:
                 return thing
     return None
 

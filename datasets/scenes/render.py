@@ -29,7 +29,7 @@ def _background(rng: np.random.Generator) -> np.ndarray:
     first, second = _muted(rng), _muted(rng)
     ramp = first + np.linspace(0, 1, 256, dtype=np.float32)[:, None] * (second - first)
     top, left = rng.integers(PIXELS, size=2)
-    grain = _noise()[top : top + PIXELS, left : left + PIXELS] * np.float32(rng.uniform(0, 4))
+    grain = _noise()[top : top + PIXELS, left : left + PIXELS] * np.float32(rng.uniform(0, 3))
     return ramp.astype(np.uint8)[(pattern * 255).astype(np.uint8)] + grain.astype(np.int8).view(np.uint8)[..., None]
 
 

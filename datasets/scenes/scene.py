@@ -63,9 +63,12 @@ class Scene:
         return self._known[phrase]
 
     def only(self, phrase: Phrase) -> Item | None:
-        """The one item that a phrase describes; None when another one may be meant."""
-        found = [item for item, match in zip(self.items, self.matches(phrase), strict=True) if match is not False]
-        return found[0] if len(found) == 1 and found[0].concept else None
+        """The one item that a phrase describes; None when there is none, or another one may be meant, or a card."""
+        matches = self.matches(phrase)
+        if matches.count(False) < len(matches) - 1 or True not in matches:
+            return None
+        item = self.items[matches.index(True)]
+        return item if item.concept else None
 
     def holds(self, relation: str, a: Item, b: Item) -> Truth:
         if relation in ("front", "behind"):

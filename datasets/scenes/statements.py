@@ -38,33 +38,36 @@ def statements(pairs: tuple[Pair, Pair], world: World, rng: Random) -> list[Stat
 def _stated(type_: str, pairs: tuple[Pair, Pair], world: World, rng: Random) -> Iterator[Stated]:
     for _ in range(12):
         pair = rng.choice(pairs)
-        sentence = _FORMS[type_](rng.choice(pair[0].items), rng.choice(pair[1].items), rng)
+        sentence = _draw(type_, rng.choice(pair[0].items), rng.choice(pair[1].items), rng)
         truths = [truth(sentence, *pair) for pair in pairs]
         if sorted(map(str, truths)) == ["False", "True"] and world.sayable(sentence.things):
             yield Stated(type_, sentence, truths.index(True))
 
 
-def _thing(item: Item, rng: Random) -> Phrase:
+def _draw(type_: str, left: Item, right: Item, rng: Random) -> Sentence:
+    """A statement that may be true of pictures with these two items."""
+    either = rng.choice((left, right))
+    match type_:
+        case "side" | "more":
+            form = f"{_BEFORE[type_]} {rng.choice(('left', 'right'))}"
+            return Sentence(form, (_describe(either, rng) if type_ == "side" else Phrase(either.concept),))
+        case "total":
+            return Sentence("total", (Phrase(either.concept),), rng.choice(NUMBERS))
+        case "each":
+            return Sentence("each", (coloured(left), coloured(right)))
+    return Sentence(type_, (_describe(either, rng),))
+
+
+_BEFORE = {"side": "in", "more": "more"}
+
+
+def _describe(item: Item, rng: Random) -> Phrase:
     return rng.choice((Phrase(item.concept), coloured(item), Phrase(item.concept, size=item.size)))
 
 
-def _either(left: Item, right: Item, rng: Random) -> Phrase:
-    return _thing(rng.choice((left, right)), rng)
-
-
-_FORMS = {
-    "side": lambda left, right, rng: Sentence(rng.choice(("in left", "in right")), (_either(left, right, rng),)),
-    "both": lambda left, right, rng: Sentence("both", (_either(left, right, rng),)),
-    "one": lambda left, right, rng: Sentence("one", (_either(left, right, rng),)),
-    "total": lambda left, right, rng: Sentence("total", (Phrase(rng.choice((left, right)).concept),), rng.choice(NUMBERS)),
-    "more": lambda left, right, rng: Sentence(
-        rng.choice(("more left", "more right")), (Phrase(rng.choice((left, right)).concept),)
-    ),
-    "each": lambda left, right, rng: Sentence("each", (coloured(left), coloured(right))),
-}
-
-
-def tell(stated: list[Stated], pairs: tuple[Pair, Pair], world: World, number: str, rng: Random) -> list[dict[str, list]]:
+def tell(
+    stated: list[Stated], pairs: tuple[Pair, Pair], world: World, number: str, rng: Random
+) -> list[dict[str, list]]:
     """The records' fields of both pairs. Ids are NLVR2's: split-set-pair-sentence, then the language."""
     records = [{"statements": [], "opposites": []} for _ in pairs]
     for i, one in enumerate(stated):

@@ -31,7 +31,8 @@ class Preset:
         objects: Fewest and most things of a scene.
         concepts: How many concepts training knows.
         sides: Range of the longest side in pixels, for each size.
-        places: Things stand at one of the five places, which is then an attribute with held-out pairs of its own.
+        places: Things stand at one of the five places.
+        held_out: Kinds of pairs that training never sees.
         repeats: Share of scenes in which two or three things are of one class.
         cards: Share of scenes with a card that hides what it shows.
     """
@@ -40,13 +41,22 @@ class Preset:
     concepts: int = len(_KNOWN)
     sides: tuple[tuple[str, tuple[int, int]], ...] = (("small", (36, 44)), ("large", (74, 94)))
     places: bool = False
+    held_out: tuple[str, ...] = ("concept-colour", "concept-concept")
     repeats: float = 0.36
-    cards: float = 0.3
+    cards: float = 0.4
 
 
 PRESETS = {
     "full": Preset(),
-    "simple": Preset((1, 3), 48, (("large", (64, 72)),), places=True, repeats=0.0, cards=0.0),
+    "simple": Preset(
+        objects=(1, 3),
+        concepts=48,
+        sides=(("large", (64, 72)),),
+        places=True,
+        held_out=("concept-colour", "concept-place", "colour-place"),
+        repeats=0.0,
+        cards=0.0,
+    ),
 }
 #: One in so many pairs is kept out of training.
 _HELD_OUT = {"concept-colour": 8, "concept-concept": 20, "concept-place": 8, "colour-place": 8}
@@ -72,6 +82,11 @@ class World:
         return "openmoji" if self.split == "test_objects" else "twemoji"
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """The places that are spoken of."""
+        return PLACES if self.preset.places else PLACES[:4]
+
+    @property
     def compositions(self) -> bool:
         return self.split == "test_compositions"
 
@@ -81,31 +96,35 @@ class World:
             return self.pool or _UNKNOWN
         count = self.preset.concepts
         concepts = tuple(_KNOWN[i * len(_KNOWN) // count] for i in range(count))
-        if self.compositions:
-            return tuple(concept for concept in concepts if any(held_out("concept-colour", concept, c) for c in COLOURS))
-        return concepts
+        if not self.compositions:
+            return concepts
+        return tuple(concept for concept in concepts if any(held_out("concept-colour", concept, c) for c in COLOURS))
 
     def known(self, phrase: Phrase) -> bool:
         """Whether training may show or mention such a thing."""
-        pairs = [("concept-colour", phrase.concept, phrase.colour)]
-        if self.preset.places:
-            pairs += [("concept-place", phrase.concept, phrase.place), ("colour-place", phrase.colour, phrase.place)]
-        return not any(a and b and held_out(kind, a, b) for kind, a, b in pairs)
+        pairs = (
+            ("concept-colour", phrase.concept, phrase.colour),
+            ("concept-place", phrase.concept, phrase.place),
+            ("colour-place", phrase.colour, phrase.place),
+        )
+        return not any(a and b and kind in self.preset.held_out and held_out(kind, a, b) for kind, a, b in pairs)
+
+    def strange(self, concepts: set[str]) -> bool:
+        """Whether training never shows two of these concepts together."""
+        kind = "concept-concept"
+        return kind in self.preset.held_out and any(held_out(kind, a, b) for a, b in combinations(concepts, 2))
 
     def sayable(self, phrases: tuple[Phrase, ...]) -> bool:
         """Whether a sentence of this split may mention these things together."""
         if self.compositions:
             return True
-        concepts = {phrase.concept for phrase in phrases if phrase.concept}
-        together = not any(held_out("concept-concept", a, b) for a, b in combinations(concepts, 2))
-        return together and all(map(self.known, phrases))
+        return all(map(self.known, phrases)) and not self.strange({phrase.concept for phrase in phrases} - {None})
 
     def draw_pool(self, rng: Random, count: int = 10) -> World:
         """A world of a few concepts and no cards, so that two of its pictures have things in common."""
         while True:
             pool = tuple(rng.sample(self.concepts, count))
-            strange = sum(held_out("concept-concept", a, b) for a, b in combinations(pool, 2))
-            if strange >= 2 if self.compositions else strange == 0:
+            if self.strange(set(pool)) == self.compositions:
                 return replace(self, pool=pool, preset=replace(self.preset, cards=0.0))
 
     def draw_things(self, rng: Random) -> list[Phrase]:
@@ -125,7 +144,8 @@ class World:
         size = rng.choice([size for size, _ in self.preset.sides])
         place = rng.choice(PLACES) if self.preset.places else None
         things = [Phrase(concept, colour, size, place) for colour in COLOURS]
-        return rng.choice([thing for thing in things if not concept or self.known(thing) != self.compositions] or [None])
+        fitting = [thing for thing in things if not concept or self.known(thing) != self.compositions]
+        return rng.choice(fitting or [None])
 
     def _fits(self, things: list[Phrase | None]) -> bool:
         """No two alike, no two at one place, and concepts together that training shows (or never shows) together."""
@@ -134,5 +154,5 @@ class World:
         places, concepts = [thing.place for thing in things], {thing.concept for thing in things} - {None}
         if self.preset.places and len(set(places)) < len(places):
             return False
-        strange = any(held_out("concept-concept", a, b) for a, b in combinations(concepts, 2))
-        return strange == self.compositions or len(concepts) == 1
+        strange = self.compositions and "concept-concept" in self.preset.held_out and len(concepts) > 1
+        return self.strange(concepts) == strange
