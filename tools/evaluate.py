@@ -47,18 +47,18 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
 
 
 def judge(args: argparse.Namespace, embedder: Embedder) -> Outcome:
-    samples = read_samples(args.data, args.limit)
+    images = embedder.images(read_samples(args.data, args.limit))
     classes = read_classes(args.classes) if args.classes else None
     if args.task == "retrieval":
-        return zero_shot_retrieval(embedder, samples, args.language)
+        return zero_shot_retrieval(embedder, images, args.language)
     if args.task == "classification":
         templates = read_templates(args.templates, args.language)
-        return zero_shot_classification(embedder, samples, args.language, templates, classes)
+        return zero_shot_classification(embedder, images, args.language, templates, classes)
     if not args.train_data:
         raise ValueError("linear_probe needs --train-data, the shards the probe is fitted on")
     train = embedder.images(read_samples(args.train_data, args.limit), "train")
     val = embedder.images(read_samples(args.val_data, args.limit), "val") if args.val_data else None
-    return linear_probe(train, val, embedder.images(samples), args.language, classes)
+    return linear_probe(train, val, images, args.language, classes)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge as Peer
 from torch.nn.functional import normalize
 
 from vl.evaluation.embed import Embedder, read_samples
-from vl.evaluation.models import frozen_backbones, load_model, ridge_control
+from vl.evaluation.models import RidgeControl, frozen_backbones, load_model
 from vl.evaluation.ridge import LAMBDAS, Pairs, fit_ridge, solve
 from vl.evaluation.zero_shot_retrieval import zero_shot_retrieval
 
@@ -47,15 +47,17 @@ def test_lambda_is_the_best_on_val_among_at_least_six():
 def test_the_control_on_emoji_beats_chance_and_memorises_its_training_pictures(tmp_path):
     shards = write_emoji(tmp_path, "train", 24)
     val = write_emoji(tmp_path, "val", 12, first=24)
-    embedder = Embedder(frozen_backbones(), batch_size=16)
-    bundle, ridge = ridge_control(embedder, shards, val, "en")
-    seen = zero_shot_retrieval(Embedder(bundle, batch_size=16), read_samples(shards), "en")
-    assert seen.metrics["text_to_image/R@1"] > 60
-    unseen = zero_shot_retrieval(Embedder(bundle, batch_size=16), read_samples(val), "en")
-    assert unseen.metrics["mean_recall"] == pytest.approx(ridge.tried[ridge.chosen], abs=1e-3)
-    assert unseen.metrics["mean_recall"] > 100 * (1 + 5 + 10) / 3 / 12
-    chinese = zero_shot_retrieval(Embedder(bundle, batch_size=16), read_samples(val), "zh")
-    assert chinese.metrics["unknown_tokens"] > 50 > unseen.metrics["unknown_tokens"]
+    control = RidgeControl(Embedder(frozen_backbones(), batch_size=16))
+    seen, unseen = (control.features(read_samples(names)) for names in (shards, val))
+    ridge = control.fit(seen, unseen, "en")
+    embedder = Embedder(control.embedder.bundle, batch_size=16)
+    torch.testing.assert_close(embedder.images(read_samples(val)).emb, control.map(unseen).emb, atol=1e-5, rtol=0)
+    assert zero_shot_retrieval(embedder, control.map(seen), "en").metrics["text_to_image/R@1"] > 60
+    found = zero_shot_retrieval(embedder, control.map(unseen), "en").metrics
+    assert found["mean_recall"] == pytest.approx(ridge.tried[ridge.chosen], abs=1e-3)
+    assert found["mean_recall"] > 100 * (1 + 5 + 10) / 3 / 12
+    chinese = zero_shot_retrieval(embedder, control.map(unseen), "zh").metrics
+    assert chinese["unknown_tokens"] > 50 > found["unknown_tokens"]
 
 
 def test_the_control_needs_shards_to_choose_lambda_on():

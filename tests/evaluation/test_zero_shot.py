@@ -11,6 +11,7 @@ from evaluation.small import emoji_samples, tiny_clip, write_emoji
 from PIL import Image
 
 from vl.checkpoints.bundle import load
+from vl.data.shards import ShardWriter
 from vl.evaluation.embed import Embedder, read_samples
 from vl.evaluation.prompts import TEMPLATES, read_templates
 from vl.evaluation.zero_shot_classification import zero_shot_classification
@@ -46,7 +47,7 @@ def test_retrieval_equals_clip_benchmark(world, pictures):
         for i in range(0, NUMBER, 16)
     ]
     peer = peer_retrieval.evaluate(model, batches, open_clip.tokenize, "cpu", amp=False, recall_k_list=[1, 5, 10])
-    ours = zero_shot_retrieval(embedder, read_samples(shards), "en")
+    ours = zero_shot_retrieval(embedder, embedder.images(read_samples(shards)), "en")
     assert ours.n == 2 * NUMBER
     for k in (1, 5, 10):
         assert ours.metrics[f"text_to_image/R@{k}"] == pytest.approx(100 * peer[f"image_retrieval_recall@{k}"], abs=0.1)
@@ -66,7 +67,7 @@ def test_classification_equals_clip_benchmark(world, pictures):
     goals = torch.tensor([sorted(names).index(name) for name in names])
     right = logits.topk(5).indices == goals[:, None]  # clip_benchmark's own `accuracy` fails with numpy 2.4
     top1, top5 = right[:, 0].float().mean().item(), right.any(1).float().mean().item()
-    ours = zero_shot_classification(embedder, read_samples(shards), "en", templates)
+    ours = zero_shot_classification(embedder, embedder.images(read_samples(shards)), "en", templates)
     assert ours.metrics["top1"] == pytest.approx(100 * top1, abs=0.1)
     assert ours.metrics["top5"] == pytest.approx(100 * top5, abs=0.1)
     assert ours.metrics["mean_per_class"] == pytest.approx(ours.metrics["top1"])
@@ -87,28 +88,39 @@ def test_batch_size_and_limit_change_no_row(world):
 def test_broken_pictures_are_left_out_with_their_captions_and_counted(world, tmp_path):
     _, embedder, _ = world
     shards = write_emoji(tmp_path, "val", 6, captions=2, broken=(0, 4))
-    found = zero_shot_retrieval(embedder, read_samples(shards), "en")
+    found = zero_shot_retrieval(embedder, embedder.images(read_samples(shards)), "en")
     assert (found.n, found.groups, found.metrics["unreadable"]) == (8, 4, 2)
     assert "2 unreadable pictures left out" in found.protocol
     shards = write_emoji(tmp_path, "bad", 2, broken=(0, 1))
     with pytest.raises(ValueError, match="not one picture could be read"):
-        zero_shot_retrieval(embedder, read_samples(shards), "en")
+        zero_shot_retrieval(embedder, embedder.images(read_samples(shards)), "en")
+
+
+def test_samples_without_a_picture_are_left_out_loudly(world, tmp_path):
+    _, embedder, shards = world
+    with ShardWriter(tmp_path, "text") as writer:
+        for i, (key, picture, names) in enumerate(emoji_samples(25)):
+            writer.write(key, {"txt": names["en"]} | ({"png": picture} if i else {}))
+    with pytest.warns(UserWarning, match=r"1 malformed samples are left out .*has no picture"):
+        samples = read_samples(str(tmp_path / "text-*.tar"))
+    assert len(embedder.images(samples).samples) == 24
 
 
 def test_chinese_is_read_by_its_own_captions(world):
     _, embedder, shards = world
-    assert zero_shot_retrieval(embedder, read_samples(shards), "zh").n == NUMBER
+    assert zero_shot_retrieval(embedder, embedder.images(read_samples(shards)), "zh").n == NUMBER
     with pytest.raises(ValueError, match=r"no sample has a caption in 'tlh'; languages there: en, zh"):
-        zero_shot_retrieval(embedder, read_samples(shards), "tlh")
+        zero_shot_retrieval(embedder, embedder.images(read_samples(shards)), "tlh")
 
 
 def test_classes_from_a_list_must_hold_every_label(world):
     _, embedder, shards = world
     names = [names["en"] for _, _, names in emoji_samples(NUMBER)]
-    more = zero_shot_classification(embedder, read_samples(shards), "en", ["{}"], [*names, "a class without pictures"])
+    images = embedder.images(read_samples(shards))
+    more = zero_shot_classification(embedder, images, "en", ["{}"], [*names, "a class without pictures"])
     assert "46 classes" in more.protocol
     with pytest.raises(ValueError, match="44 of 45 pictures have a class that is not listed"):
-        zero_shot_classification(embedder, read_samples(shards), "en", ["{}"], names[:1])
+        zero_shot_classification(embedder, images, "en", ["{}"], names[:1])
 
 
 def test_templates_come_from_a_set_or_a_file(tmp_path):

@@ -18,6 +18,7 @@ from vl.batch import Batch, Visual
 from vl.checkpoints.bundle import Bundle
 from vl.data.index import ShardSet
 from vl.data.sample import IMAGE_MEMBERS, TEXT_MEMBERS, Caption, Record, Sample, language_index
+from vl.data.stages import BadMember
 from vl.data.views.base import Example, View
 from vl.draw import Draw
 
@@ -53,6 +54,20 @@ class Images:
     emb: Float[Tensor, "i e"]
     samples: tuple[Sample, ...]
     bad: dict[str, str]
+
+    def captioned(self, language: str) -> tuple[Images, list[str], Int[Tensor, " t"]]:
+        """Those with captions in a language, all these captions, and the number of the picture each belongs to.
+
+        Raises:
+            ValueError: none has one; lists the languages there are.
+        """
+        rows = [i for i, sample in enumerate(self.samples) if captions_of(sample, language)]
+        if not rows:
+            there = sorted({caption.language for sample in self.samples for caption in sample.record.captions})
+            raise ValueError(f"no sample has a caption in {language!r}; languages there: {', '.join(there) or '-'}")
+        chosen = Images(self.emb[rows], tuple(self.samples[i] for i in rows), self.bad)
+        pairs = [(c.text, i) for i, sample in enumerate(chosen.samples) for c in captions_of(sample, language)]
+        return chosen, [text for text, _ in pairs], torch.tensor([i for _, i in pairs])
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,7 @@ class Embedder:
                 try:
                     pixels.append(stage(sample.image() or b""))
                 except ValueError as error:
-                    bad[sample.key] = str(error) if sample.image() else "it has no picture"
+                    bad[sample.key] = str(error) if sample.image() else "it has no picture, or too large a member"
                     continue
                 kept.append(_without_picture(sample))
             if pixels:
@@ -148,9 +163,9 @@ def read_samples(shards: str | Sequence[str], limit: int | None = None) -> Itera
         raise ValueError(f"limit={limit}: at least 1 sample must be read")
     shard_set = ShardSet(shards, PictureView())
     if malformed := sum(summary.bad for summary in shard_set.summaries if summary):
-        shard, (key, why) = shard_set.bad[0]
-        warnings.warn(f"{malformed} malformed samples are left out ({key} of {shard}: {why})", stacklevel=2)
-    return (shard_set.read(number) for number in range(min(len(shard_set), limit or len(shard_set))))
+        shard, why = shard_set.bad[0]
+        warnings.warn(f"{malformed} malformed samples are left out ({shard}: {why})", stacklevel=2)
+    return (_read(shard_set, number) for number in range(min(len(shard_set), limit or len(shard_set))))
 
 
 def captions_of(sample: Sample, language: str) -> tuple[Caption, ...]:
@@ -158,28 +173,12 @@ def captions_of(sample: Sample, language: str) -> tuple[Caption, ...]:
     return tuple(caption for caption in sample.record.captions if caption.language == language)
 
 
-def captioned(samples: Iterable[Sample], language: str) -> Iterator[Sample]:
-    """The samples with a caption in a language.
-
-    Raises:
-        ValueError: none has one; lists the languages there are.
-    """
-    found, others = False, set()
-    for sample in samples:
-        if captions_of(sample, language):
-            found = True
-            yield sample
-        others.update(caption.language for caption in sample.record.captions)
-    if not found:
-        raise ValueError(
-            f"no sample has a caption in {language!r}; languages there: {', '.join(sorted(others)) or '-'}"
-        )
-
-
-def texts_of(samples: Sequence[Sample], language: str) -> tuple[list[str], Int[Tensor, " t"]]:
-    """All captions of samples in a language, and the number of the sample each belongs to."""
-    pairs = [(caption.text, i) for i, sample in enumerate(samples) for caption in captions_of(sample, language)]
-    return [text for text, _ in pairs], torch.tensor([i for _, i in pairs])
+def _read(shard_set: ShardSet, number: int) -> Sample:
+    """A sample; without members where one is too large, so that it counts as unreadable."""
+    try:
+        return shard_set.read(number)
+    except BadMember:
+        return Sample(shard_set.key(number), {})
 
 
 def _without_picture(sample: Sample) -> Sample:

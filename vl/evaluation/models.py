@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+
+import torch
+from torch.nn.functional import normalize
 
 from vl.checkpoints.bundle import Bundle, load
 from vl.checkpoints.start import HFWeights, TimmWeights, find
+from vl.data.sample import Sample
 from vl.data.stages import ImageStage
 from vl.data.tokenizers import WordPieceTokenizer
-from vl.evaluation.embed import Embedder, captioned, read_samples, texts_of
+from vl.evaluation.embed import Embedder, Images, read_samples
 from vl.evaluation.ridge import Pairs, Ridge, fit_ridge
 from vl.models.heads import LinearHead
 from vl.models.hf_text import HFText
@@ -36,32 +40,40 @@ def frozen_backbones() -> Bundle:
     return Bundle(model.eval(), WordPieceTokenizer(str(vocabulary)), ImageStage(224))
 
 
-def read_pairs(embedder: Embedder, shards: str, language: str, limit: int | None = None) -> Pairs:
-    """Picture features and text embeddings of the captions of shards in one language."""
-    images = embedder.images(captioned(read_samples(shards, limit), language))
-    texts, owners = texts_of(images.samples, language)
-    return Pairs(images.emb, embedder.texts(texts, language), owners)
+class RidgeControl:
+    """The control over frozen backbones: fitted on captions of one language, then judged as any model is.
 
-
-def ridge_control(
-    embedder: Embedder, train: str, val: str, language: str, limit: int | None = None
-) -> tuple[Bundle, Ridge]:
-    """The ridge control, fitted on the captions of one language, its lambda chosen on val.
+    Pictures pass the backbone once: `features` embeds them, `fit` and `map` work on what it gives.
 
     Args:
-        embedder: A `TwoTower` whose towers are the frozen backbones; only its image head is replaced, in place.
-        train: Shards to fit on.
-        val: Shards to choose lambda on.
-        language: Of the captions.
-        limit: Samples read of each.
+        embedder: Runs a `TwoTower` whose towers are the frozen backbones.
     """
-    bundle = embedder.bundle
-    model = bundle.model
-    assert isinstance(model, TwoTower)
-    frozen = replace(embedder, features=lambda visual: model.image(visual.pixels))
-    ridge = fit_ridge(*(read_pairs(frozen, shards, language, limit) for shards in (train, val)))
-    model.image_head = ridge.head
-    return bundle, ridge
+
+    def __init__(self, embedder: Embedder) -> None:
+        model = embedder.bundle.model
+        if not isinstance(model, TwoTower):
+            raise ValueError(f"the ridge control needs two towers, not a {type(model).__name__}")
+        self.model = model
+        self.embedder = replace(embedder, features=lambda visual: model.image(visual.pixels))
+
+    def features(self, samples: Iterable[Sample], title: str = "frozen features") -> Images:
+        """Pictures as the frozen backbone sees them."""
+        return self.embedder.images(samples, title)
+
+    def fit(self, train: Images, val: Images, language: str) -> Ridge:
+        """Solve on train, choose lambda on val, and make the solution the model's image head."""
+        ridge = fit_ridge(self._pairs(train, language), self._pairs(val, language))
+        self.model.image_head = ridge.head
+        return ridge
+
+    @torch.inference_mode()
+    def map(self, features: Images) -> Images:
+        """Embeddings of what `features` gave, by the head that was fitted last."""
+        return replace(features, emb=normalize(self.model.image_head.cpu()(features.emb), dim=1))
+
+    def _pairs(self, images: Images, language: str) -> Pairs:
+        chosen, texts, owners = images.captioned(language)
+        return Pairs(chosen.emb, self.embedder.texts(texts, language), owners)
 
 
 def load_model(
@@ -84,5 +96,7 @@ def load_model(
     train, _, val = checkpoint.removeprefix(RIDGE).partition("::")
     if not train or not val:
         raise ValueError(f"{spec!r}: the control is named ridge:TRAIN_SHARDS::VAL_SHARDS; lambda is chosen on val")
-    bundle, ridge = ridge_control(embedder(frozen_backbones()), train, val, language, limit)
-    return name or f"ridge, lambda {ridge.chosen:g}", bundle
+    control = RidgeControl(embedder(frozen_backbones()))
+    fit, choose = (control.features(read_samples(shards, limit)) for shards in (train, val))
+    ridge = control.fit(fit, choose, language)
+    return name or f"ridge, lambda {ridge.chosen:g}", control.embedder.bundle

@@ -33,6 +33,9 @@ class Pairs:
 class RidgeHead(Head):
     """Features of a picture, brought to unit length, times `weight` plus `bias`."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, weight: Float[Tensor, "f e"], bias: Float[Tensor, " e"]) -> None:
         super().__init__()
         self.in_features, self.out_features = weight.shape

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vl.data.sample import Sample
-from vl.evaluation.embed import Embedder
+from vl.evaluation.embed import Embedder, Images
 from vl.evaluation.labels import read_labels
 from vl.evaluation.outcome import Outcome
 from vl.metrics.recall import cosine_scores, hits, ranks
@@ -30,7 +29,7 @@ def class_embeddings(
 
 def zero_shot_classification(
     embedder: Embedder,
-    samples: Iterable[Sample],
+    images: Images,
     language: str,
     templates: Sequence[str],
     classes: Sequence[str] | None = None,
@@ -40,9 +39,8 @@ def zero_shot_classification(
     Without `classes`, the classes are the first captions of the pictures.
 
     Raises:
-        ValueError: a picture has no class (`vl.evaluation.labels`), or none can be read.
+        ValueError: a picture has no class (`vl.evaluation.labels`).
     """
-    images = embedder.images(samples)
     names, labels = read_labels(images.samples, language, classes)
     prompts = class_embeddings(embedder, names, templates, language)
     places = ranks(cosine_scores(images.emb, prompts), labels, torch.arange(len(names)))

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 
-from vl.data.sample import Sample
-from vl.evaluation.embed import Embedder, captioned, texts_of
+from vl.evaluation.embed import Embedder, Images
 from vl.evaluation.outcome import Outcome
 from vl.metrics.recall import retrieve
 
 
-def zero_shot_retrieval(embedder: Embedder, samples: Iterable[Sample], language: str) -> Outcome:
+def zero_shot_retrieval(embedder: Embedder, images: Images, language: str) -> Outcome:
     """Any-hit R@1, 5, 10 and median rank in both directions, over all captions in one language.
 
     A picture that cannot be read is left out together with its captions. Pictures with the same caption are not each
     other's answers: such a caption finds its picture among equals, and ties count against the model.
 
     Raises:
-        ValueError: no sample has a caption in the language, or no picture can be read.
+        ValueError: no sample has a caption in the language.
     """
-    images = embedder.images(captioned(samples, language))
-    texts, owners = texts_of(images.samples, language)
+    images, texts, owners = images.captioned(language)
     result = retrieve(embedder.texts(texts, language), images.emb, owners, torch.arange(len(images.samples)))
     protocol = f"any-hit, ties against: {len(texts)} texts <-> {len(images.samples)} pictures"
     if repeated := len(texts) - len(set(texts)):
