@@ -97,7 +97,7 @@ def test_broken_pictures_are_left_out_with_their_captions_and_counted(world, tmp
 
 
 def test_samples_without_a_picture_are_left_out_loudly(world, tmp_path):
-    _, embedder, shards = world
+    _, embedder, _ = world
     with ShardWriter(tmp_path, "text") as writer:
         for i, (key, picture, names) in enumerate(emoji_samples(25)):
             writer.write(key, {"txt": names["en"]} | ({"png": picture} if i else {}))
