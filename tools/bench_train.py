@@ -21,7 +21,7 @@ from vl.report.figures import Comparison, compare, rate, settings, write_bench
 
 #: Largest difference of loss, outputs and gradients (relative to the largest gradient) between ours and the peer.
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-1}
-QUICK = {"batch": 4, "repeats": 1}
+QUICK = {"batch": 2, "repeats": 1}
 
 
 @dataclass
