@@ -9,6 +9,7 @@ python tools/evaluate.py linear_probe --checkpoint CKPT --train-data SHARDS --da
 import argparse
 import time
 from functools import partial
+from pathlib import Path
 
 from vl.data.shards import expand_shards
 from vl.evaluation.embed import Embedder, read_samples
@@ -69,6 +70,8 @@ def main(args: list[str] | None = None) -> None:
     outcomes: dict[str, Outcome] = {}
     try:
         shards = expand_shards(options.data)
+        if options.json and Path(options.json).is_dir():
+            raise ValueError(f"--json {options.json} is a folder; name a file")
         for spec in [*options.checkpoint, *filter(None, [options.against])]:
             name, bundle = load_model(spec, options.language, run, options.limit)
             if name in outcomes:

@@ -110,6 +110,7 @@ def test_a_broken_picture_is_counted_and_a_pickle_never_read(evaluate, world, tm
         (["--checkpoint", "no/such/file.ckpt"], "no/such/file.ckpt"),
         (["--against", "ridge:train"], "TRAIN_SHARDS::VAL_SHARDS"),
         (["--device", "warp"], "warp"),
+        (["--json", "."], "is a folder"),
         (["--checkpoint", "CLIP", "CLIP"], "two models are named"),
     ],
 )
