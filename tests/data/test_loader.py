@@ -1,6 +1,7 @@
 """Loaders: the same batches for any ranks, workers and accumulation; exact resume; bad members."""
 
 import io
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -271,3 +272,14 @@ def test_global_random_numbers_stay_untouched(shards):
     state = torch.get_rng_state()
     next(iter(train_loader(shards, Shuffle(), workers=1)))
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_workers_end_with_their_loader(shards):
+    loader = train_loader(shards, Shuffle(), workers=2)
+    iterator = iter(loader)
+    next(iterator)
+    workers = loader._loader._iterator._workers
+    start = time.monotonic()
+    del iterator, loader
+    assert time.monotonic() - start < 8, "told to stop, not waited for in vain"
+    assert not any(worker.is_alive() for worker in workers)

@@ -6,7 +6,8 @@ import math
 import multiprocessing
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -36,10 +37,11 @@ class Loader:
         #: The latest bad examples, and how many there were in all.
         self.faults: deque[Fault] = deque(maxlen=1000)
         self.num_faults = 0
+        self._requests = _Requests()
         self._loader = DataLoader(
             reader,
             batch_size=None,
-            sampler=None if isinstance(reader, IterableDataset) else _Sampler(self),
+            sampler=None if isinstance(reader, IterableDataset) else self._requests,
             num_workers=num_workers,
             collate_fn=_as_it_is,
             persistent_workers=num_workers > 0,
@@ -47,10 +49,8 @@ class Loader:
             generator=torch.Generator(),  # its own, so that the global one stays untouched
         )
 
-    def requests(self) -> Iterator[Request]:
-        raise NotImplementedError
-
-    def _items(self) -> Iterator[Item]:
+    def _items(self, requests: Iterable[Request] = ()) -> Iterator[Item]:
+        self._requests.pending = requests
         for item in self._loader:
             if isinstance(item, ValueError):
                 raise item
@@ -68,14 +68,17 @@ class Loader:
         warnings.warn(f"{report} (bad examples so far: {self.num_faults})", stacklevel=2)
 
 
-class _Sampler:
-    """What DataLoader iterates in the main process: the loader's requests from where it stands."""
+class _Requests:
+    """What DataLoader iterates in the main process: the requests of one pass.
 
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
+    It must not lead back to the loader: in a cycle, the garbage collector closes the workers' queues before they are
+    told to stop, and each is then waited for in vain (5 s).
+    """
+
+    pending: Iterable[Request] = ()
 
     def __iter__(self) -> Iterator[Request]:
-        return self.loader.requests()
+        return iter(self.pending)
 
 
 def _fork_server() -> BaseContext:
@@ -113,14 +116,9 @@ class TrainLoader(Loader):
     def __len__(self) -> int:
         return len(self.mixture)
 
-    def requests(self) -> Iterator[Request]:
-        for step in range(self.step, self.step + len(self)):
-            plan = self.mixture.plan(step)
-            slices = np.split(plan.ids, self.accumulate)
-            yield Request(plan.source, plan.epoch, tuple(rank_rows(ids, self.rank, self.world_size) for ids in slices))
-
     def __iter__(self) -> Iterator[list[Batch]]:
-        for item in self._items():
+        request = partial(_train_request, self.mixture, self.accumulate, self.rank, self.world_size)
+        for item in self._items(map(request, range(self.step, self.step + len(self)))):
             self._seen[item.source] += sum(map(len, item.batches))
             self._bad[item.source] += len(item.faults)
             name, allowed = self.mixture.names[item.source], self.mixture.sources[item.source].max_bad
@@ -133,6 +131,12 @@ class TrainLoader(Loader):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.step = state["steps"]
+
+
+def _train_request(mixture: Mixture, accumulate: int, rank: int, world_size: int, step: int) -> Request:
+    plan = mixture.plan(step)
+    slices = np.split(plan.ids, accumulate)
+    return Request(plan.source, plan.epoch, tuple(rank_rows(ids, rank, world_size) for ids in slices))
 
 
 class EvalLoader(Loader):
@@ -153,14 +157,12 @@ class EvalLoader(Loader):
     def __len__(self) -> int:
         return math.ceil(len(self._rows) / self.batch_size)
 
-    def requests(self) -> Iterator[Request]:
-        for start in range(0, len(self._rows), self.batch_size):
-            yield Request(0, 0, (self._rows[start : start + self.batch_size],), replace_bad=False)
-
     def __iter__(self) -> Iterator[Batch]:
         self.faults.clear()
         self.num_faults = 0
-        for item in self._items():
+        ends = range(self.batch_size, len(self._rows), self.batch_size)
+        batches = np.split(self._rows, ends) if len(self._rows) else []
+        for item in self._items(Request(0, 0, (ids,), replace_bad=False) for ids in batches):
             yield from item.batches
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import simplejpeg
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional as pixel_ops
@@ -202,6 +202,8 @@ class ImageStage:
             cropped = self._read(data, numbers)
         except BadMember:
             raise
+        except UnidentifiedImageError as error:
+            raise BadMember("not a readable picture: no JPEG, PNG or WebP") from error
         except (ValueError, OSError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
             raise BadMember(f"not a readable picture: {error}") from error
         pixels = torch.from_numpy(cropped).permute(2, 0, 1)[None]  # channels-last: the fast path for uint8
