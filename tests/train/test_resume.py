@@ -7,6 +7,7 @@ import pytest
 from ranks import RanksFailed, run_ranks
 from runs import read_steps, write_run
 
+from vl.checkpoints.consolidate import consolidate
 from vl.train.checkpoint_folder import list_checkpoints
 
 
@@ -59,6 +60,16 @@ def test_resumed_with_other_ranks(tmp_path, whole, before, after, strategy):
     alone = ["--trainer.strategy=fsdp2", "--trainer.devices=1"] if strategy == "fsdp2" else parallel(after)
     run_ranks(fit, file, "--ckpt_path=last", *alone, ranks=after)
     assert [keys for _, keys in read_steps(tmp_path).values()] == [keys for _, keys in whole[1].values()]
+
+
+def test_a_sharded_checkpoint_made_one_file_resumes_on_one_process(tmp_path, whole):
+    file = write_run(tmp_path)
+    run_ranks(fit, file, "--trainer.max_steps=4", *parallel(2, "fsdp2"), ranks=2)
+    folder = tmp_path / "run/checkpoints/step_00000004.ckpt"
+    one = consolidate(folder, tmp_path / "one.ckpt")
+    run_ranks(fit, file, f"--ckpt_path={one}", ranks=1)
+    resumed, alone = read_steps(tmp_path), whole[1]
+    assert [keys for _, keys in resumed.values()] == [keys for _, keys in alone.values()]
 
 
 def test_kill_during_a_save_leaves_the_checkpoint_before(tmp_path, whole):

@@ -15,9 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from vl.checkpoints.safe import check_sharded, load_sharded, load_tensors, local_path
+from vl.checkpoints.safe import check_sharded, load_tensors, local_path
 
 MARKER = "complete.json"
 TEMPORARY = ".tmp"
@@ -109,30 +107,6 @@ def read_head(path: Path) -> dict[str, Any]:
     if "loops" not in head:
         raise ValueError(f"{path} is no checkpoint of a training run; name start weights in the model's `init` instead")
     return head
-
-
-def consolidate(folder: Path, file: Path) -> None:
-    """Write a sharded checkpoint as one file, from which a run on one process continues too.
-
-    Raises:
-        ValueError: the folder is no whole sharded checkpoint, or holds a pickle payload.
-    """
-    if not folder.is_dir() or not is_whole(folder):
-        raise ValueError(f"{folder} is no whole sharded checkpoint")
-    checkpoint = load_sharded(folder)
-    names = sorted((name for name in checkpoint if name.startswith("optimizer_")), key=lambda name: int(name[10:]))
-    checkpoint["optimizer_states"] = [_number_parameters(checkpoint.pop(name)) for name in names]
-    temporary = file.with_name(file.name + TEMPORARY)
-    torch.save(checkpoint, temporary)
-    publish(temporary, file)
-
-
-def _number_parameters(state: dict[str, Any]) -> dict[str, Any]:
-    """An optimizer's state by the number of each parameter, as one process has it, instead of by its name."""
-    names = [name for group in state["param_groups"] for name in group["params"]]
-    numbers = {name: number for number, name in enumerate(names)}
-    groups = [{**group, "params": [numbers[name] for name in group["params"]]} for group in state["param_groups"]]
-    return {"state": {numbers[name]: values for name, values in state["state"].items()}, "param_groups": groups}
 
 
 def _alternatives(whole: list[Path]) -> str:

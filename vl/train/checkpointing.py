@@ -99,7 +99,7 @@ class Checkpoints(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         config = yaml.safe_load(self.run)
-        data = trainer.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]
         files = data.tokenizer.files() if data.tokenizer is not None else {}
         checkpoint["vl"] = {
             "schema": SCHEMA,

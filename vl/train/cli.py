@@ -44,13 +44,14 @@ def main(args: list[str] | None = None) -> None:
         files = config_files(words)
         check_usage(words, files)
         from vl.train.command import Command, UsageError
+        from vl.train.tally import NonFinite
     except ValueError as error:
         _stop(words, error, 2)
     try:
         Command(words, files)
     except UsageError as error:
         _stop(words, error, 2)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, NonFinite) as error:
         _stop(words, error, 1)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentError
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from vl.data.module import ShardData
 from vl.train import strategies
@@ -17,7 +19,7 @@ from vl.train.checkpoint_folder import find_checkpoint, list_checkpoints, read_h
 from vl.train.checkpointing import Checkpoints, describe_changes
 from vl.train.faults import Watch
 from vl.train.logging import Answers, CsvLog
-from vl.train.messages import shorten
+from vl.train.messages import check_empty_keys, shorten
 from vl.train.module import Training
 from vl.train.progress import Progress
 
@@ -27,6 +29,7 @@ _TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,
     "log_every_n_steps": 10,
 }
+_SECTIONS: dict[str, type] = {"trainer": Trainer, "model": Training, "data": ShardData, "checkpoint": Checkpoints}
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -52,7 +55,7 @@ class Command(LightningCLI):
             save_config_callback=None,
             trainer_defaults=_TRAINER_DEFAULTS,
             seed_everything_default=0,
-            parser_kwargs={**raising, **{name: raising for name in _SUBCOMMANDS}},
+            parser_kwargs={**raising, **dict.fromkeys(_SUBCOMMANDS, raising)},
             args=args,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -74,6 +77,13 @@ class Command(LightningCLI):
         except ArgumentError as error:
             chosen = self._subcommand_parsers.get(args[0], parser)
             raise UsageError(shorten(str(error), (action.dest for action in chosen._actions), self.files)) from error
+        for file in self.files:
+            for section, tree in yaml.safe_load(Path(file).read_text()).items():
+                if section in _SECTIONS:
+                    try:
+                        check_empty_keys(tree, signature(_SECTIONS[section]).parameters, f"{file}: {section}")
+                    except ValueError as error:
+                        raise UsageError(str(error)) from error
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: the YAML and the command line win over what a checkpoint holds."""
@@ -82,7 +92,7 @@ class Command(LightningCLI):
         """Settle the run's folder and what Lightning's options must not do here."""
         trainer = self._get(self.config, "trainer")
         if trainer.use_distributed_sampler:
-            raise ValueError("trainer.use_distributed_sampler must stay false: `data` splits its batches by rank itself")
+            raise ValueError("trainer.use_distributed_sampler must stay false: `data` splits batches by rank itself")
         if trainer.accumulate_grad_batches != 1:
             raise ValueError("trainer.accumulate_grad_batches must stay 1; set data.accumulate instead")
         if trainer.default_root_dir is None:
@@ -97,7 +107,7 @@ class Command(LightningCLI):
         if config["enable_progress_bar"] is not False:
             callbacks.append(Progress())
         checkpoints = self._get(self.config_init, "checkpoint")
-        checkpoints.run = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+        checkpoints.run = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
         self.trainer_defaults = {"callbacks": callbacks}
         return super().instantiate_trainer(**kwargs)
 
@@ -132,7 +142,7 @@ class Command(LightningCLI):
                 )
             return None
         saved_run = read_head(path).get("vl", {}).get("run", "")
-        changes = describe_changes(saved_run, self.trainer.checkpoint_callback.run) if saved_run else []
-        if changes and self.subcommand == "fit":
-            rank_zero_info("settings that differ from the checkpoint's:\n  " + "\n  ".join(changes))
+        changes = describe_changes(saved_run, self._get(self.config_init, "checkpoint").run) if saved_run else []
+        if changes and self.subcommand == "fit" and self.trainer.is_global_zero:
+            sys.stderr.write("\n  ".join(["settings that differ from the checkpoint's:", *changes]) + "\n")
         return str(path)

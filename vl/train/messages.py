@@ -9,6 +9,7 @@ import pkgutil
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 _UNKNOWN_KEY = re.compile(r"(?:[Oo]ption|arguments:) '?(?:--)?([\w.+-]+)'?")
 _NO_ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
@@ -42,6 +43,25 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"{start}{'known' if len(known) <= 30 else 'nearest'}: {', '.join(shown)}"
 
 
+def check_empty_keys(tree: Any, parameters: Iterable[str], place: str) -> None:
+    """Refuse unknown keys that hold an empty mapping, below the arguments of a class; the parser ignores them.
+
+    Raises:
+        ValueError: names the key, its place and the nearest known one.
+    """
+    for name, value in tree.items() if isinstance(tree, dict) else ():
+        if value == {} and name not in parameters:
+            raise ValueError(f"{place}: '{name}' is not accepted\n  {suggest(name, parameters)}")
+        for child in value if isinstance(value, list) else value.values() if _is_plain(value) else [value]:
+            if isinstance(child, dict) and "class_path" in child:
+                known = _parameters(child["class_path"])
+                check_empty_keys(child.get("init_args"), known, f"{place}.{name} ({child['class_path']})")
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, dict) and "class_path" not in value
+
+
 def _deepest(message: str) -> tuple[str, str]:
     """(the lines that lead to the innermost problem, that problem), from an indented tree of problems."""
     lines = [line.replace("- ", "  ", 1) if line.lstrip().startswith("- ") else line for line in message.splitlines()]
@@ -69,10 +89,10 @@ def _remedy(reason: str, owner: str | None, options: list[str]) -> tuple[str, st
         return match[1], ""
     if "not accept" not in reason and "unrecognized" not in reason:
         return "", ""
-    match = _UNKNOWN_KEY.findall(reason)
-    if not match:
+    names = _UNKNOWN_KEY.findall(reason)
+    if not names:
         return "", ""
-    name = match[-1].split("=")[0]
+    name = names[-1]
     if owner is not None:
         return name, suggest(name, _parameters(owner))
     return _suggest_option(name, options)
@@ -90,8 +110,11 @@ def _suggest_option(name: str, options: list[str]) -> tuple[str, str]:
 
 
 def _classes(module: str) -> list[str]:
+    """The classes of a module, and its modules if it is a package."""
     loaded = importlib.import_module(module)
-    return [name for name, value in vars(loaded).items() if inspect.isclass(value) and value.__module__ == module]
+    modules = [found.name for found in pkgutil.iter_modules(getattr(loaded, "__path__", []))]
+    own = [name for name, value in vars(loaded).items() if inspect.isclass(value) and value.__module__ == module]
+    return own + modules
 
 
 def _parameters(path: str) -> list[str]:

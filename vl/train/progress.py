@@ -74,7 +74,7 @@ class Progress(ProgressBar):
         self._samples += sum(len(part) for part in batch) * trainer.world_size
         figures = self._figures(now - self._since)
         pl_module.log_dict(figures, batch_size=1)
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._steps, self._samples, self._since = 1, 0, now
         if self._enabled and trainer.is_global_zero:
             self._show(trainer, figures, now)

@@ -1,0 +1,126 @@
+"""Every shipped run can be built at its full size, and every debug run trains; their losses stay what they are."""
+
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from runs import write_run
+from torch.utils.data import DataLoader
+
+from vl.batch import Batch, Text, Visual
+from vl.draw import Draw
+from vl.models.base import VLModel
+from vl.train import command
+from vl.train.cli import main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+#: Parameters, where the head comment of a config promises them.
+PARAMETERS = {
+    "clip_rn50": 102_007_137,
+    "clip_vit_b32": 151_277_313,
+    "clip_vit_b16": 149_620_737,
+    "clip_vit_l14": 427_616_513,
+}
+#: Losses of five steps of a debug run. A change of the numerics changes them, and says so in the CHANGELOG.
+GOLDEN = {"clip": [2.85179, 2.82444, 2.8511, 2.78778, 2.79526]}
+
+
+class Built(command.Command):
+    """The command line up to its trainer; models on the meta device, and no shard opened."""
+
+    def instantiate_classes(self) -> None:
+        self.config.fit.data.tokenizer = None  # its file may not have been made yet
+        with torch.device("meta"):
+            self.config_init = self.parser.instantiate_classes(self.config)
+        self.model = self.config_init.fit.model
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_builds_at_its_full_size(file):
+    built = Built(["fit", "--config", str(file)], [str(file)])
+    assert isinstance(built.model.model, VLModel)
+    assert all(parameter.is_meta for parameter in built.model.parameters())
+    number = sum(parameter.numel() for parameter in built.model.model.parameters())
+    assert PARAMETERS.get(file.stem, number) == number
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_says_how_to_run_it_and_what_to_expect(file):
+    head = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    assert any(f"vl fit --config {file.relative_to(CONFIGS.parent)}" in line for line in head)
+    assert any("Paper" in line for line in head)
+    assert any("Expect" in line for line in head)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_debug_run_takes_two_steps(tmp_path, name):
+    file = write_run(tmp_path)  # the debug run on shards of its own
+    main(["fit", "--config", str(file), "--trainer.max_steps=2"])
+    assert len((tmp_path / "run/steps.jsonl").read_text().splitlines()) == 2
+
+
+def integers(*shape: int, modulus: int, salt: int) -> torch.Tensor:
+    """Numbers that look random and need no generator."""
+    count = torch.arange(torch.Size(shape).numel())
+    return ((count * 7919 + count // 7 * salt + salt) % modulus).reshape(shape)
+
+
+def batch_of(step: int, size: int = 16) -> Batch:
+    """Half-random pictures and texts of different lengths, that end in the end token."""
+    ids = integers(size, 12, modulus=1000, salt=step + 3) + 1
+    ends = torch.arange(size) % 8 + 3
+    ids[torch.arange(size), ends] = 49407
+    mask = torch.arange(12) <= ends[:, None]
+    pixels = integers(size, 3, 32, 32, modulus=256, salt=step + 11).to(torch.uint8)
+    draw = Draw.of(0, 0, 0, torch.arange(size))
+    keys = tuple(str(i) for i in range(size))
+    return Batch(text=Text(ids * mask, mask), visual=Visual(pixels), keys=keys, draw=draw)
+
+
+class Losses(pl.Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer, *_) -> None:
+        self.seen.append(float(trainer.callback_metrics["train/loss"]))
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_five_steps_have_their_losses(tmp_path, name):
+    training = _training(CONFIGS / f"debug/{name}.yaml")
+    with torch.no_grad():
+        for salt, parameter in enumerate(training.model.parameters()):
+            if parameter.ndim > 1:
+                values = integers(*parameter.shape, modulus=201, salt=salt + 1) - 100
+                parameter.copy_(values / 100 * parameter.shape[-1] ** -0.5)
+    losses = Losses()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = pl.Trainer(max_steps=5, accelerator="cpu", callbacks=[losses], default_root_dir=tmp_path, **quiet)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        steps = [[batch_of(step)] for step in range(5)]
+        trainer.fit(training, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
+    finally:
+        torch.set_num_threads(threads)
+    assert losses.seen == pytest.approx(GOLDEN[name], rel=1e-4)
+
+
+def _training(file: Path) -> pl.LightningModule:
+    """The training module of a run, without its data."""
+
+    class Parsed(Built):
+        def instantiate_classes(self) -> None:
+            self.model = self._parser("fit").instantiate_classes(self.config.fit).model
+
+    return Parsed(["fit", "--config", str(file)], [str(file)]).model

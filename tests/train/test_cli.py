@@ -1,0 +1,133 @@
+"""What the command line says to what cannot be meant: a few lines with the key, the file and the nearest name."""
+
+import pytest
+import yaml
+from runs import write_run, write_shards
+
+from vl.train.cli import main
+from vl.train.command import Command
+
+IMAGE = "model__model__init_args__image"
+
+
+@pytest.fixture
+def say(capsys):
+    """The code and the message a command line ends with."""
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+TYPOS = {
+    "a key of a class": ({f"{IMAGE}__init_args__imagesize": 3}, "did you mean 'image_size'?"),
+    "a class": ({f"{IMAGE}__class_path": "vl.models.open_clip_image.OpenClipImag"}, "did you mean 'OpenClipImage'?"),
+    "a module": ({f"{IMAGE}__class_path": "vl.models.open_clip_imag.OpenClipImage"}, "did you mean 'open_clip_image'?"),
+    "a class of another kind": ({f"{IMAGE}__class_path": "vl.objectives.itc.ITC"}, "not correspond to a subclass"),
+    "a function": ({f"{IMAGE}__class_path": "os.system"}, "not correspond to a subclass"),
+    "a key of an objective": ({"model__objectives__itc__init_args__chnk": 3}, "did you mean 'chunk'?"),
+    "a key of a source": ({"data__train__0__init_args__weigth": 3}, "did you mean 'weight'?"),
+    "a key of the trainer": ({"trainer__max_stpes": 3}, "did you mean 'max_steps'?"),
+    "a key of the model": ({"model__objektives": {}}, "did you mean 'objectives'?"),
+    "an empty section": ({"modle": {}}, "did you mean 'model'?"),
+    "a section": ({"sead_everything": 1}, "did you mean 'seed_everything'?"),
+    "an empty key": ({f"{IMAGE}__init_args__imagesize": {}}, "did you mean 'image_size'?"),
+    "a type": ({"data__batch_size": "many"}, "data.batch_size: Expected a <class 'int'>. Got value: many"),
+}
+
+
+@pytest.mark.parametrize("name", TYPOS)
+def test_typos_in_a_file(tmp_path, say, name):
+    changes, answer = TYPOS[name]
+    code, message = say("fit", "--config", write_run(tmp_path, **changes))
+    assert code == 2
+    assert answer in message
+    assert len(message.splitlines()) <= 4
+    assert "Traceback" not in message
+
+
+def test_an_error_names_the_line(tmp_path, say):
+    file = write_run(tmp_path, trainer__max_stpes=3)
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "max_stpes" in text)
+    assert f"{file}:{line}:" in say("fit", "--config", file)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["fit", "--trainer.max_stps=3"], "did you mean 'max_steps'?"),
+        (["fit", "--trainr.max_steps=3"], "did you mean 'trainer'?"),
+        (["fti"], "did you mean 'fit'?"),
+        (["fit", "--config", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
+    ],
+)
+def test_typos_on_the_command_line(tmp_path, say, words, answer):
+    code, message = say(words[0], "--config", write_run(tmp_path), *words[1:])
+    assert (code, answer in message) == (2, True), message
+
+
+def test_broken_yaml(tmp_path, say):
+    (tmp_path / "run.yaml").write_text("trainer: {max_steps: 3\n")
+    code, message = say("fit", "--config", tmp_path / "run.yaml")
+    assert (code, "is no YAML" in message) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({"data__train__0__init_args__shards": "nowhere-*.tar"}, "nowhere"),
+        ({"trainer__accumulate_grad_batches": 2}, "data.accumulate"),
+        ({"trainer__use_distributed_sampler": True}, "must stay false"),
+        ({"model__weights": {"itcc": 2.0}}, "itc"),
+        ({"data__batch_size": 7, "data__accumulate": 2}, "6 or 8"),
+    ],
+    ids=["shards", "accumulation", "sampler", "weights", "batch size"],
+)
+def test_runs_that_cannot_be(tmp_path, say, changes, answer):
+    code, message = say("fit", "--config", write_run(tmp_path, **changes))
+    assert (code, answer in message) == (1, True), message
+    assert "Traceback" not in message
+
+
+def test_a_folder_that_holds_a_run_is_not_mixed_with_another(tmp_path, say):
+    main(["fit", "--config", str(write_run(tmp_path)), "--trainer.max_steps=2"])
+    code, message = say("fit", "--config", write_run(tmp_path))
+    assert (code, "--ckpt_path last" in message) == (1, True)
+
+
+def test_settings_that_differ_from_the_checkpoint_are_printed_and_win(tmp_path, capsys):
+    file = write_run(tmp_path)
+    main(["fit", "--config", str(file), "--trainer.max_steps=2"])
+    words = ["--ckpt_path=last", "--trainer.max_steps=4", "--model.optimizer.init_args.lr=0.5"]
+    main(["fit", "--config", str(file), *words])
+    said = capsys.readouterr().err
+    assert "model.optimizer.init_args.lr: 0.001 -> 0.5" in said
+    assert "trainer.max_steps: 2 -> 4" in said
+    assert "data.batch_size" not in said
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["model"]["optimizer"]["init_args"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [({"data__seed": 1}, "seed"), ({"data__batch_size": 16}, "batch_size"), ({}, "shards of source0")],
+)
+def test_a_resume_with_other_data_is_refused_by_name(tmp_path, say, changes, name):
+    main(["fit", "--config", str(write_run(tmp_path)), "--trainer.max_steps=2"])
+    if not changes:
+        changes = {"data__train__0__init_args__shards": write_shards(tmp_path / "others", "train", count=40)}
+    code, message = say("fit", "--config", write_run(tmp_path, **changes), "--ckpt_path=last")
+    assert code == 1
+    assert f"{name}: the checkpoint has" in message
+
+
+def test_an_overlay_wins_over_the_run_and_the_command_line_over_both(tmp_path, monkeypatch):
+    monkeypatch.setattr(Command, "instantiate_classes", lambda self: settled.append(self.config.fit))
+    monkeypatch.setattr(Command, "_run_subcommand", lambda self, name: None)
+    settled: list = []
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"data": {"batch_size": 16}, "trainer": {"max_steps": 7}}))
+    main(["fit", "--config", str(write_run(tmp_path)), "--config", str(overlay), "--trainer.max_steps=3"])
+    assert (settled[0].data.batch_size, settled[0].trainer.max_steps) == (16, 3)
