@@ -78,7 +78,7 @@ class Emoji:
 
 def code_of(char: str) -> str:
     """The name that pictures of an emoji are filed under, without the variation selector that they drop at times."""
-    return "-".join(code for code in (f"{ord(point):04x}" for point in char) if code != VARIATION)
+    return "-".join(code for code in (f"{ord(point):x}" for point in char) if code != VARIATION)
 
 
 def parse(char: str) -> Emoji:
@@ -135,7 +135,7 @@ def pictures(style: str) -> dict[str, Path]:
     found = find_spec(package)
     assert found is not None, "the imports above would have failed"
     files = sorted((Path(str(found.origin)).parent / folder).glob("*.svg"))
-    return {"-".join(part for part in file.stem.lower().split("-") if part != VARIATION): file for file in files}
+    return {code_of("".join(chr(int(code, 16)) for code in file.stem.split("-"))): file for file in files}
 
 
 def concepts(limit: int | None) -> list[list[Emoji]]:

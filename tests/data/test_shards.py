@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import os
+import pickle
 import signal
 import tarfile
 import time
@@ -173,3 +174,14 @@ def test_a_killed_conversion_goes_on_and_ends_the_same(tmp_path):
     convert(tmp_path / "killed", CARD, parts(400), workers=1)
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     assert (tmp_path / "killed" / "train-a-000000.tar").stat().st_mtime_ns == first
+
+
+def test_a_record_gives_the_same_bytes_wherever_it_was_made(tmp_path):
+    """Also after pickling, which makes another string of a default."""
+    record = Record(captions=(Caption("a dog"),), source="made up")
+    for name, one in (("a", record), ("b", pickle.loads(pickle.dumps(record)))):
+        with ShardWriter(tmp_path / name, "train") as writer:
+            writer.write("0", {"json": one})
+    assert (tmp_path / "a/train-000000.tar").read_bytes() == (tmp_path / "b/train-000000.tar").read_bytes()
+    with tarfile.open(tmp_path / "a/train-000000.tar") as tar:
+        assert tar.extractfile("0.json").read() == b'{"captions":[{"text":"a dog"}],"source":"made up"}'

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vl.data.card import CARD, Card, Shard, read_card, verify_shards, write_card
 from vl.data.sample import Record
-from vl.data.shards import ShardWriter
+from vl.data.shards import ShardWriter, encode_members
 
 #: A key and its members, as `ShardWriter.write` takes them.
 Made = tuple[str, Mapping[str, bytes | str | Mapping | Record]]
@@ -86,7 +87,7 @@ def _write(out: Path, card: Card, part: Part, run: Map, progress: Progress) -> l
     (out / CARD).unlink(missing_ok=True)
     task = progress.add_task(part.name, total=len(part.items))
     with ShardWriter(out, part.name, part.split, part.max_count) as writer:
-        for made in run(part.make, part.items):
+        for made in run(partial(_make, part.make), part.items):
             if made is not None:
                 writer.write(*made)
             progress.advance(task)
@@ -94,6 +95,12 @@ def _write(out: Path, card: Card, part: Part, run: Map, progress: Progress) -> l
     temporary.write_bytes(msgspec.json.encode((head, writer.shards)))
     temporary.replace(record)
     return writer.shards
+
+
+def _make(make: Callable[[Any], Made | None], item: Any) -> tuple[str, dict[str, bytes]] | None:
+    """Encode a sample where it is made, so that the parent has less to do."""
+    made = make(item)
+    return made and (made[0], encode_members(made[1]))
 
 
 def _clean(out: Path, old: Card | None, new: Card) -> None:
@@ -116,13 +123,24 @@ def processes(workers: int | None = None, chunk: int = 16) -> Iterator[Map]:
     if workers == 1:
         yield map
         return
-    # Ctrl-C is for the parent, which then ends the workers.
-    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), ignore)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
     try:
         yield partial(pool.map, chunksize=chunk)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Ctrl-C is for the parent, which then ends its workers; they also end when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _progress() -> Progress:

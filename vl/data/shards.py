@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -59,7 +60,7 @@ class ShardWriter:
         _check_key(key)
         if key in self._keys:
             raise ValueError(f"{self.name}: the key {key!r} was written before; keys of a shard list are unique")
-        content = {name: _encode(value) for name, value in sorted(members.items())}
+        content = encode_members(members)
         counts = _counts(key, content)
         self._keys.add(key)
         tar = self._tar or self._open()
@@ -113,10 +114,30 @@ def _check_key(key: str) -> None:
         raise ValueError(f"{key!r} cannot be a sample's key: use letters, digits, - and _, and / for folders; no dot")
 
 
+def encode_members(members: Mapping[str, bytes | str | Mapping | Record]) -> dict[str, bytes]:
+    """The bytes of a sample's members, sorted by name: text as UTF-8, mappings and records as JSON."""
+    return {name: _encode(value) for name, value in sorted(members.items())}
+
+
 def _encode(value: bytes | str | Mapping | Record) -> bytes:
     if isinstance(value, bytes):
         return value
-    return value.encode() if isinstance(value, str) else msgspec.json.encode(value, order="deterministic")
+    return value.encode() if isinstance(value, str) else msgspec.json.encode(_plain(value), order="deterministic")
+
+
+def _plain(value: Any) -> Any:
+    """Structs as mappings without their defaults: msgspec knows those by identity, which a pickled string loses."""
+    if isinstance(value, msgspec.Struct):
+        pairs = ((name, default, getattr(value, name)) for name, default in _defaults(type(value)))
+        return {name: _plain(item) for name, default, item in pairs if item != default}
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> list[tuple[str, Any]]:
+    return [(field.name, field.default) for field in msgspec.structs.fields(kind)]
 
 
 def _counts(key: str, content: Mapping[str, bytes]) -> dict[str, int]:
