@@ -54,7 +54,7 @@ class Job:
 
 
 def build(job: Job) -> Shard:
-    """Write the shard of a job; a shard that is there is whole, so a caller need not build it again."""
+    """Write the shard of a job, whole or not at all."""
     samples = _pair_samples(job) if job.pairs else _scene_samples(job)
     with ShardWriter(job.folder, job.name, split=job.split, max_count=10**9, max_bytes=2**40) as writer:
         for key, members in samples:
@@ -62,23 +62,48 @@ def build(job: Job) -> Shard:
     return writer.shards[0]
 
 
+@dataclass
+class _Drawn:
+    """A scene before its answers are balanced against those of the shard's other scenes."""
+
+    key: str
+    rng: Random
+    scene: Scene
+    picture: bytes
+    asked: list[questions.Asked]
+    supposed: list[entailment.Hypothesis]
+
+
 def _scene_samples(job: Job) -> Iterator[tuple[str, Record]]:
-    world, drawn = job.world, []
-    for index in range(job.start, job.stop):
-        rng = job.rng(index)
-        scene, placed = draw_scene(world, rng)
-        asked, drawn_hypotheses = questions.questions(scene, world, rng), entailment.hypotheses(scene, world, rng)
-        drawn.append((index, scene, _jpeg(placed, rng), asked, drawn_hypotheses, rng))
-    asked = _balanced_questions([scene[3] for scene in drawn], job.rng("questions", job.start))
-    supposed = balance([scene[4] for scene in drawn], 3, job.rng("entailment", job.start))
-    for (index, scene, picture, _, _, rng), asked_here, supposed_here in zip(drawn, asked, supposed, strict=True):
-        key = f"{job.split}-{index:07d}"
-        told = captions.tell(captions.captions(scene, world, rng), scene, world, rng)
-        answered = questions.tell(asked_here, key, rng)
-        record = _record(world) | told | answered | {"opposites": told["opposites"] + answered["opposites"]}
-        record |= expressions.tell(expressions.expressions(scene, world, rng), key)
-        record |= entailment.tell(supposed_here, key, rng) | choices.tell(choices.choices(scene, world, rng), key)
-        yield key, {"jpg": picture, "json": record | _knowledge(scene)}
+    world = job.world
+    drawn = [_draw(f"{job.split}-{index:07d}", world, job.rng(index)) for index in range(job.start, job.stop)]
+    asked = _balanced_questions([one.asked for one in drawn], job.rng("questions", job.start))
+    supposed = balance([one.supposed for one in drawn], 3, job.rng("entailment", job.start))
+    for one, one.asked, one.supposed in zip(drawn, asked, supposed, strict=True):
+        yield one.key, {"jpg": one.picture, "json": _tell(one, world)}
+
+
+def _draw(key: str, world: World, rng: Random) -> _Drawn:
+    scene, placed = draw_scene(world, rng)
+    asked, supposed = questions.questions(scene, world, rng), entailment.hypotheses(scene, world, rng)
+    return _Drawn(key, rng, scene, _jpeg(placed, rng), asked, supposed)
+
+
+def _tell(one: _Drawn, world: World) -> Record:
+    """Everything that is known and said of a scene: its record."""
+    key, rng, scene = one.key, one.rng, one.scene
+    captioned = captions.tell(captions.captions(scene, world, rng), scene, world, rng)
+    answered = questions.tell(one.asked, key, rng)
+    return (
+        _record(world)
+        | captioned
+        | answered
+        | {"opposites": captioned["opposites"] + answered["opposites"]}
+        | expressions.tell(expressions.expressions(scene, world, rng), key)
+        | entailment.tell(one.supposed, key, rng)
+        | choices.tell(choices.choices(scene, world, rng), key)
+        | _knowledge(scene)
+    )
 
 
 def _balanced_questions(asked: list[list[questions.Asked]], rng: Random) -> list[list[questions.Asked]]:

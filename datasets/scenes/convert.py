@@ -48,20 +48,24 @@ def convert(out: Path, processes: int, **options: int | str) -> Card:
     """Build the shards that are not there yet, and the card and the contact sheet.
 
     Raises:
-        ValueError: the folder holds a data set of other options, or fewer scenes are asked for than are held out.
+        ValueError: the folder holds a data set of other options, or the options do not fit together.
     """
-    card = _card(out, options)
+    card, jobs = _card(out, options), list(_jobs(out, **options))
     done = {shard.file for shard in card.shards}
-    jobs = [job for job in _jobs(out, **options) if f"{job.name}-000000.tar" not in done]
+    jobs = [job for job in jobs if f"{job.name}-000000.tar" not in done]
     out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool, Progress() as progress:
         bar = progress.add_task("scenes and pairs", total=sum(map(_size, jobs)))
         running = {pool.submit(build, job): job for job in jobs}
-        for future in as_completed(running):
-            shards = sorted((*card.shards, future.result()), key=lambda shard: shard.file)
-            card = structs.replace(card, shards=tuple(shards))
-            write_card(out, card)
-            progress.advance(bar, _size(running[future]))
+        try:
+            for future in as_completed(running):
+                shards = sorted((*card.shards, future.result()), key=lambda shard: shard.file)
+                card = structs.replace(card, shards=tuple(shards))
+                write_card(out, card)
+                progress.advance(bar, _size(running[future]))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     write_contact_sheet(out, card)
     return card
 
@@ -85,7 +89,9 @@ def _card(out: Path, options: dict[str, int | str]) -> Card:
 
 def _jobs(out: Path, preset: str, scenes: int, held_out: int, pairs: int, shard: int, seed: int) -> Iterator[Job]:
     train = scenes - held_out * (len(SPLITS) - 1)
-    if train < 0:
+    if shard < 2:
+        raise ValueError(f"--shard {shard} is too small: a shard holds at least 2 scenes (400 balance answers well)")
+    if scenes < 1 or train < 0:
         raise ValueError(f"--scenes {scenes} is less than {len(SPLITS) - 1} splits of --held-out {held_out}")
     for split in SPLITS:
         count = train if split == "train" else held_out
