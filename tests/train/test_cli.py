@@ -1,6 +1,7 @@
 """What the command line says to what cannot be meant: a few lines with the key, the file and the nearest name."""
 
 import pytest
+import torch
 import yaml
 from runs import write_run, write_shards
 
@@ -121,6 +122,33 @@ def test_a_resume_with_other_data_is_refused_by_name(tmp_path, say, changes, nam
     code, message = say("fit", "--config", write_run(tmp_path, **changes), "--ckpt_path=last")
     assert code == 1
     assert f"{name}: the checkpoint has" in message
+
+
+class Payload:
+    def __reduce__(self):
+        return open, ("executed", "w")
+
+
+def test_a_checkpoint_with_a_payload_is_refused_unread(tmp_path, say, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}, "loops": {}, "vl": Payload()}, tmp_path / "evil.ckpt")
+    for subcommand in ("fit", "validate"):
+        code, message = say(subcommand, "--config", write_run(tmp_path), "--ckpt_path=evil.ckpt")
+        assert (code, "is refused" in message) == (1, True), message
+    assert not (tmp_path / "executed").exists()
+
+
+def test_half_a_checkpoint_is_refused(tmp_path, say):
+    main(["fit", "--config", str(write_run(tmp_path)), "--trainer.max_steps=2"])
+    whole = tmp_path / "run/checkpoints/step_00000002.ckpt"
+    (tmp_path / "half.ckpt").write_bytes(whole.read_bytes()[:-1000])
+    code, message = say("validate", "--config", write_run(tmp_path), f"--ckpt_path={tmp_path}/half.ckpt")
+    assert (code, "is not whole" in message, str(whole) in message) == (1, True, True), message
+
+
+def test_only_tasks_can_predict(tmp_path, say):
+    code, message = say("predict", "--config", write_run(tmp_path))
+    assert (code, "(itc)" in message) == (1, True), message
 
 
 def test_an_overlay_wins_over_the_run_and_the_command_line_over_both(tmp_path, monkeypatch):

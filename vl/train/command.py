@@ -14,6 +14,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from vl.data.module import ShardData
+from vl.tasks.base import Task
 from vl.train import strategies
 from vl.train.checkpoint_folder import find_checkpoint, list_checkpoints, read_head
 from vl.train.checkpointing import Checkpoints, describe_changes
@@ -110,6 +111,10 @@ class Command(LightningCLI):
         checkpoints.run = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
         self.trainer_defaults = {"callbacks": callbacks}
         return super().instantiate_trainer(**kwargs)
+
+    def before_predict(self) -> None:
+        if not any(isinstance(objective, Task) for objective in self.model.objectives.values()):
+            raise ValueError(f"none of the objectives ({', '.join(self.model.objectives)}) is a task that could answer")
 
     def _loggers(self, root: str) -> list[Logger]:
         loggers: list[Logger] = [TensorBoardLogger(root, name="tensorboard", version=""), CsvLog(root)]
