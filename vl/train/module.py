@@ -9,21 +9,22 @@ from typing import Any, TypeVar
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from vl.batch import Batch, Encoded, Reconstruction
+from vl.batch import Batch, Encoded, Loss, Reconstruction
 from vl.checkpoints.start import StartWeights
 from vl.draw import Draw
 from vl.models.base import VLModel
 from vl.objectives.base import Objective
 from vl.ranks import rank, world_size
 from vl.tasks.base import Task
-from vl.train import whole_batch
 from vl.train.ema import EMA
 from vl.train.optim import AdamW
-from vl.train.scores import Scores
+from vl.train.scores import Scores, answers, loader_names
 from vl.train.strategies import gradient_sync, shard, unsharded
 from vl.train.tally import Tally
+from vl.train.whole_batch import gradients, keep, send
 
 T = TypeVar("T")
 Output = Encoded | Reconstruction
@@ -71,6 +72,9 @@ class Training(pl.LightningModule):
             raise ValueError("precision 16-mixed scales the gradients that are clipped here; use bf16-mixed or 32-true")
         # The data module splits by rank itself; a DistributedSampler on top would drop examples with no warning.
         self.trainer._accelerator_connector.use_distributed_sampler = False
+        data: Any = getattr(self.trainer, "datamodule", None)
+        for source in getattr(data, "train", ()):
+            self.active(Batch(objectives=tuple(source.objectives)))
 
     def configure_model(self) -> None:
         """Load start weights, then shard, then start the running mean: each needs the one before."""
@@ -87,6 +91,7 @@ class Training(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         self.groups = self.optimizer.groups(self, self.model)
+        rank_zero_info("parameters:\n  " + "\n  ".join(map(str, self.groups)))
         parameters = dict(self.named_parameters())
         return self.optimizer.build([[parameters[name] for name in group.names] for group in self.groups])
 
@@ -99,9 +104,12 @@ class Training(pl.LightningModule):
 
     def active(self, batch: Batch) -> dict[str, Objective]:
         """The objectives a batch is for, in the order in which they corrupt it."""
-        if unknown := set(batch.objectives) - self.weights.keys():
+        names = batch.objectives or tuple(self.objectives)
+        if unknown := set(names) - self.weights.keys():
             raise ValueError(f"a source names objectives {sorted(unknown)}; the run has {sorted(self.weights)}")
-        return {name: part for name, part in self.objectives.items() if name in (batch.objectives or self.objectives)}
+        if len(names) > 1 and (alone := [name for name in names if self.objectives[name].steps_alone]):
+            raise ValueError(f"objective {alone[0]} steps alone; give it a source of its own, not {sorted(names)}")
+        return {name: part for name, part in self.objectives.items() if name in names}
 
     def encode(self, batch: Batch) -> tuple[Output, Batch, dict[str, Any]]:
         """The model's output for the corrupted batch, that batch, and the objectives' targets."""
@@ -109,6 +117,16 @@ class Training(pl.LightningModule):
         for name, objective in self.active(batch).items():
             batch, targets[name] = objective.corrupt(batch, batch.draw.fold(name))
         return self.model(batch), batch, targets
+
+    def losses(self, batch: Batch, whole_batch: bool) -> tuple[Output | None, dict[str, Loss]]:
+        """The model's output and each objective's loss; those of whole batches only if asked for."""
+        objectives = self.active(batch)
+        for name, objective in objectives.items():
+            if objective.steps_alone:
+                return None, {name: objective.step(self.model, batch, batch.draw.fold(name))}
+        output, corrupted, targets = self.encode(batch)
+        scored = {name: part for name, part in objectives.items() if whole_batch or not part.whole_batch}
+        return output, {name: part(output, corrupted, targets[name]) for name, part in scored.items()}
 
     # Training
 
@@ -124,7 +142,7 @@ class Training(pl.LightningModule):
             with gradient_sync(self, enabled=micro == len(batches) - 1):
                 self.manual_backward(loss)
         norm = self.optimizer.clip(self.parameters())
-        tally.require_finite("gradient", norm, None, [key for batch in batches for key in batch.keys])
+        tally.require_finite("gradient", norm, None, all_keys(batches))
         optimizer.step()
         optimizer.zero_grad()
         for objective in self.active(batches[0]).values():
@@ -137,16 +155,9 @@ class Training(pl.LightningModule):
 
     def loss(self, batch: Batch, tally: Tally, sent: Encoded | None, share: float) -> Tensor:
         """What one micro-batch goes backward from: its share of the loss, and the gradient sent to its output."""
-        objectives = self.active(batch)
-        if alone := next((name for name, objective in objectives.items() if objective.steps_alone), None):
-            found = objectives[alone].step(self.model, batch, batch.draw.fold(alone))
-            return share * tally.mean({alone: found}, None, batch)
-        output, batch, targets = self.encode(batch)
-        if sent is not None:
-            objectives = {name: part for name, part in objectives.items() if not part.whole_batch}
-        losses = {name: part(output, batch, targets[name]) for name, part in objectives.items()}
-        loss = share * tally.mean(losses, output, batch)
-        return loss if sent is None else loss + whole_batch.send(sent, output)
+        output, losses = self.losses(batch, whole_batch=sent is None)
+        loss = share * tally.mean(losses, output, batch.keys)
+        return loss if sent is None else loss + send(sent, output)
 
     def gradients_to_send(self, batches: Sequence[Batch], tally: Tally) -> list[Encoded | None]:
         """The gradient of the whole-batch losses at each micro-batch's output; None where there is nothing to send."""
@@ -158,13 +169,14 @@ class Training(pl.LightningModule):
         for micro, batch in enumerate(batches):
             self.seed_dropout(tally.step, micro)
             with torch.no_grad():
-                outputs.append(whole_batch.keep(self(self.encode, batch)[0], needs))
-        whole = Batch(keys=tuple(key for batch in batches for key in batch.keys))
+                outputs.append(keep(self(self.encode, batch)[0], needs))
+        keys = all_keys(batches)
 
         def score(output: Encoded) -> Tensor:
-            return tally.mean({name: part(output, whole, None) for name, part in objectives.items()}, output, whole)
+            losses = {name: part(output, Batch(keys=keys), None) for name, part in objectives.items()}
+            return tally.mean(losses, output, keys)
 
-        return whole_batch.gradients(score, outputs)
+        return gradients(score, outputs)
 
     def seed_dropout(self, step: int, micro: int) -> None:
         """Make the masks a function of where they are drawn, so that no generator's state needs saving."""
@@ -184,12 +196,12 @@ class Training(pl.LightningModule):
     def evaluation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add every objective's loss and every task's answers to the scores of this loader."""
         scores = list(self.scores.values())[dataloader_idx]
-        output, corrupted, targets = self(self.encode, batch)
+        output, losses = self(self.losses, batch, False)
+        for name, loss in losses.items():
+            scores.add(name, loss)
         for name, objective in self.active(batch).items():
             if objective.whole_batch:
                 scores.keep(name, batch, output)
-            else:
-                scores.add(name, objective(output, corrupted, targets[name]))
             if isinstance(objective, Task):
                 scores.answer(name, self(answers, objective, self.model, output, batch), batch)
 
@@ -250,14 +262,5 @@ def check(model: VLModel, objectives: Mapping[str, Objective], weights: Mapping[
         raise ValueError(f"weights name {sorted(unknown)}; the objectives are {sorted(objectives)}")
 
 
-def loader_names(loaders: Any) -> list[str]:
-    """The names of evaluation loaders: their keys, their numbers, or nothing for a single one."""
-    if isinstance(loaders, Mapping):
-        return list(loaders)
-    return [str(i) for i in range(len(loaders))] if isinstance(loaders, list) else [""]
-
-
-def answers(task: Task, model: VLModel, output: Output, batch: Batch) -> Sequence[Mapping[str, Any]]:
-    """A task's answers, from the output that is there already unless it predicts in another way."""
-    usual = type(task).predict is Task.predict
-    return task.answer(output, batch) if usual else task.predict(model, batch)
+def all_keys(batches: Sequence[Batch]) -> tuple[str, ...]:
+    return tuple(key for batch in batches for key in batch.keys)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from vl.batch import Batch, Encoded, Loss
+from vl.batch import Batch, Encoded, Loss, Reconstruction
+from vl.models.base import VLModel
 from vl.objectives.base import Objective
 from vl.ranks import gather_objects, rank, world_size
 from vl.tasks.base import Task
@@ -77,3 +78,16 @@ class Scores:
             for rows in pieces[rank() :: world_size()]:
                 batch = Batch(keys=tuple(keys[i] for i in rows.tolist()))
                 self.add(name, self.objectives[name](whole_batch.select(output, rows).to(self.device), batch, None))
+
+
+def loader_names(loaders: Any) -> list[str]:
+    """The names of evaluation loaders: their keys, their numbers, or nothing for a single one."""
+    if isinstance(loaders, Mapping):
+        return list(loaders)
+    return [str(i) for i in range(len(loaders))] if isinstance(loaders, list) else [""]
+
+
+def answers(task: Task, model: VLModel, output: Encoded | Reconstruction, batch: Batch) -> Sequence[Mapping[str, Any]]:
+    """A task's answers, from the output that is there already unless it predicts in another way."""
+    usual = type(task).predict is Task.predict
+    return task.answer(output, batch) if usual else task.predict(model, batch)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from vl.batch import Batch, Encoded, Loss, Reconstruction
+from vl.batch import Encoded, Loss, Reconstruction
 from vl.ranks import gather_objects, sum_over_ranks, world_size
 from vl.train.whole_batch import tensors
 
@@ -27,7 +27,7 @@ class Tally:
     weights: Mapping[str, float]
     sums: dict[str, Tensor] = field(default_factory=dict)
 
-    def mean(self, losses: Mapping[str, Loss], output: Output | None, batch: Batch) -> Tensor:
+    def mean(self, losses: Mapping[str, Loss], output: Output | None, keys: Sequence[str]) -> Tensor:
         """The weighted sum of the losses, each over its count on all ranks.
 
         Gradients are averaged over ranks later, so this rank's sum is multiplied by their number. One all-reduce
@@ -45,7 +45,7 @@ class Tally:
         }
         summed = dict(zip(pairs, sum_over_ranks(torch.stack(list(pairs.values()))), strict=True))
         for name in losses:
-            self.require_finite(f"loss of {name}", summed[f"{name}/loss"][0], output, batch.keys)
+            self.require_finite(f"loss of {name}", summed[f"{name}/loss"][0], output, keys)
         for name, pair in summed.items():
             self.sums[name] = self.sums.get(name, 0) + pair
         means = [
@@ -68,11 +68,9 @@ class Tally:
 
 def blame(output: Output | None, keys: Sequence[str]) -> str:
     """`samples a, b on rank 0; ...`: those whose output is not finite, or every one if the output is finite."""
-    rows = [value.flatten(1) for value in tensors(output).values() if len(value) == len(keys)] if output else []
-    finite = torch.cat([row.isfinite().all(1, keepdim=True) for row in rows], 1).all(1).tolist() if rows else []
-    broken = tuple(key for key, is_finite in zip(keys, finite, strict=False) if not is_finite)
-    everyone = gather_objects((broken, tuple(keys)))
-    named = (
-        [found for found, _ in everyone] if any(found for found, _ in everyone) else [every for _, every in everyone]
-    )
-    return "; ".join(f"samples {', '.join(found)} on rank {rank}" for rank, found in enumerate(named) if found)
+    values = tensors(output).values() if output is not None else ()
+    rows = [value.flatten(1) for value in values if value.ndim > 1 and len(value) == len(keys)]
+    broken = tuple(key for i, key in enumerate(keys) if not all(row[i].isfinite().all() for row in rows))
+    found, everyone = zip(*gather_objects((broken, tuple(keys))), strict=True)
+    named = found if any(found) else everyone
+    return "; ".join(f"samples {', '.join(names)} on rank {rank}" for rank, names in enumerate(named) if names)
