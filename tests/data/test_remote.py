@@ -105,6 +105,23 @@ def test_without_counts_the_shards_are_fetched_and_that_is_said(memory, tmp_path
     assert len(fetched(tmp_path)) == 3
 
 
+def test_a_shard_that_was_removed_keeps_its_counts(memory, tmp_path, monkeypatch):
+    memory.rm("/bucket/dataset.json")
+    cache = ShardCache(tmp_path, max_bytes=memory.info("/bucket/train-000000.tar")["size"])
+    digest = ShardSet(URLS, VIEW, cache=cache).digest
+    assert len(fetched(tmp_path)) == 1
+    asked, fetch = [], ShardCache.fetch
+    monkeypatch.setattr(ShardCache, "fetch", lambda self, url, *rest: asked.append(url) or fetch(self, url, *rest))
+    shards = ShardSet(URLS, VIEW, cache=cache)
+    assert (shards.digest, asked) == (digest, [])
+    assert shards.read(4).key == "04"
+
+
+def test_a_protocol_without_its_package_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere://bucket.* cannot be read: .*nowhere"):
+        ShardSet("nowhere://bucket/a.tar", VIEW, cache=tmp_path)
+
+
 def test_a_shard_with_fewer_examples_than_promised_has_bad_members(memory, tmp_path):
     memory.rm("/bucket/dataset.json")
     memory.pipe("/bucket/sizes.json", json.dumps({f"train-00000{n}.tar": 5 for n in range(3)}).encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
@@ -206,8 +206,9 @@ class ShardSet:
     def _summary(self, shard: str) -> Summary | None:
         if is_url(shard) and self._promise(shard) is not None:
             return None
-        path = self._local(shard)
-        return cached_summary(path, self.view, self._cache) or index_shard(path, self.view, self._cache).summary
+        place = self._remote.path(shard) if is_url(shard) else shard
+        known = cached_summary(place, self.view, self._cache)
+        return known or index_shard(self._local(shard), self.view, self._cache).summary
 
     def _promise(self, shard: str) -> int | None:
         """The examples of a remote shard, where its counts tell them for this view."""
@@ -218,11 +219,13 @@ class ShardSet:
         summary = self.summaries[shard]
         return summary.examples if summary else self._promise(self.shards[shard]) or 0
 
-    def _shown(self, shards: list[str]) -> Any:
-        """The shards, with a progress bar where some of them must be indexed or fetched for it."""
+    def _shown(self, shards: list[str]) -> Iterable[str]:
+        """The shards, with a progress bar where that takes time; says what must be fetched to be counted."""
         unknown = [shard for shard in shards if is_url(shard) and self._promise(shard) is None]
-        if unknown:
-            print(f"no counts for {len(unknown)} remote shards: they are fetched now to be indexed ({unknown[0]}, ...)")
+        if missing := [shard for shard in unknown if not self._remote.path(shard).exists()]:
+            print(
+                f"no counts for {len(missing)} remote shards ({missing[0]}, ...): those not indexed yet are fetched now"
+            )
         return track(shards, "indexing shards", transient=True, disable=len(shards) < 8)
 
     def _check(self, max_bad: float) -> None:

@@ -34,6 +34,10 @@ class ShardCache:
         self.folder = Path(folder) if folder is not None else user_cache()
         self.max_bytes, self.retries, self.backoff = max_bytes, retries, backoff
 
+    def path(self, url: str) -> Path:
+        """Where the local copy of a shard is, or would be."""
+        return self.folder / "shards" / f"{hashed(url)}.tar"
+
     def fetch(self, url: str, checksum: str = "", size: int | None = None) -> Path:
         """The local copy of a shard, fetched if it is not there yet.
 
@@ -45,7 +49,7 @@ class ShardCache:
         Raises:
             ValueError: it cannot be fetched, or differs from its checksum or size after all attempts.
         """
-        path = self.folder / "shards" / f"{hashed(url)}.tar"
+        path = self.path(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
@@ -59,7 +63,7 @@ class ShardCache:
         for attempt in range(self.retries + 1):
             try:
                 return _download(url, path, checksum, size)
-            except (FileNotFoundError, PermissionError, ImportError) as error:
+            except (FileNotFoundError, PermissionError) as error:
                 raise ValueError(f"{url} cannot be fetched: {error}") from error
             except Exception as error:  # every file system has its own errors
                 if attempt == self.retries:
@@ -78,9 +82,21 @@ class ShardCache:
                 total -= status.st_size
 
 
+def _system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a URL, and the path there.
+
+    Raises:
+        ValueError: no package for its protocol is installed; names the URL and the package.
+    """
+    try:
+        return fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{url} cannot be read: {error}") from error
+
+
 def _download(url: str, path: Path, checksum: str, size: int | None) -> None:
     """One attempt; resumes what an earlier one left."""
-    system, remote = fsspec.core.url_to_fs(url)
+    system, remote = _system(url)
     size = size if size is not None else system.info(remote).get("size")
     part = path.with_suffix(".part")
     done = part.stat().st_size if part.exists() and size is not None else 0
@@ -136,7 +152,7 @@ def _counted(name: str, count: int) -> Shard:
 
 def _small_files(folder: str, names: Sequence[str]) -> Mapping[str, bytes]:
     """The contents of those of some small files that exist."""
-    system, root = fsspec.core.url_to_fs(folder)
+    system, root = _system(folder)
     paths = {f"{root.rstrip('/')}/{name}": name for name in names}
     read = system.cat(list(paths), on_error="omit")
     return {paths[path]: data for path, data in read.items()}

@@ -96,20 +96,23 @@ def index_shard(path: str | Path, view: View, cache: str | Path | None = None) -
         ValueError: the shard is damaged (see `vl.data.tar`), empty, or its members are not grouped by sample.
     """
     path = os.fspath(path)
-    for place in _places(path, view, cache):
+    for place in index_places(path, view, cache):
         try:
             if _fits(summary := read_summary(place), path, view):
                 return ShardIndex(summary, read_tables(place))
         except (OSError, ValueError):
             continue
     index = _build(path, view)
-    keep_tables(_places(path, view, cache), index._tables, msgspec.to_builtins(index.summary))
+    keep_tables(index_places(path, view, cache), index._tables, msgspec.to_builtins(index.summary))
     return index
 
 
 def cached_summary(path: str | Path, view: View, cache: str | Path | None = None) -> Summary | None:
-    """What the cached index of a shard says, None if there is none that fits; touches no table."""
-    for place in _places(os.fspath(path), view, cache):
+    """What the cached index of a shard says, None if there is none that fits; touches no table.
+
+    A fetched shard that was removed to make room for others keeps its index.
+    """
+    for place in index_places(os.fspath(path), view, cache):
         try:
             if _fits(summary := read_summary(place), os.fspath(path), view):
                 return summary
@@ -132,7 +135,8 @@ def read_summary(place: str | Path) -> Summary:
 
 def fingerprint(view: View) -> str:
     """A name for how a view counts: its class and constructor arguments."""
-    return blake2b(f"{type(view).__module__}.{view!r}".encode(), digest_size=8).hexdigest()
+    content = f"{type(view).__module__}.{type(view).__qualname__} {sorted(vars(view).items())}"
+    return blake2b(content.encode(), digest_size=8).hexdigest()
 
 
 def user_cache() -> Path:
@@ -144,7 +148,7 @@ def hashed(name: str) -> str:
     return blake2b(name.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
-def _places(path: str, view: View, cache: str | Path | None) -> list[Path]:
+def index_places(path: str, view: View, cache: str | Path | None) -> list[Path]:
     """Where the index of a shard may be kept, best first."""
     absolute = Path(path).absolute()
     distant = f"{hashed(str(absolute))}.{fingerprint(view)}.index"
@@ -155,9 +159,10 @@ def _places(path: str, view: View, cache: str | Path | None) -> list[Path]:
 
 
 def _fits(summary: Summary, path: str, view: View) -> bool:
-    now = os.stat(path)
-    expected = INDEX_VERSION, fingerprint(view), now.st_size, now.st_mtime_ns
-    return (summary.version, summary.view, summary.bytes, summary.mtime) == expected
+    if (summary.version, summary.view) != (INDEX_VERSION, fingerprint(view)):
+        return False
+    now = os.stat(path) if os.path.exists(path) else None
+    return now is None or (summary.bytes, summary.mtime) == (now.st_size, now.st_mtime_ns)
 
 
 @dataclass
