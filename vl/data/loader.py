@@ -153,9 +153,12 @@ class EvalLoader(Loader):
         super().__init__(Reader([source], 0, collator), num_workers)
         self.batch_size = batch_size
         self._rows = rank_rows(np.arange(len(source.opened)), rank, world_size)
+        self._most_rows = math.ceil(len(source.opened) / world_size)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._rows) / self.batch_size)
+        """Batches of the fullest rank: Lightning skips the evaluation of a rank with none, and the others, which sum
+        over all ranks at its end, would wait for it."""
+        return math.ceil(self._most_rows / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         self.faults.clear()

@@ -126,7 +126,8 @@ class Command(LightningCLI):
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        kwargs["ckpt_path"] = self._find_checkpoint(kwargs.get("ckpt_path"))
+        # Set on the trainer, the path is known when start weights would be loaded; as an argument only later.
+        self.trainer.ckpt_path = self._find_checkpoint(kwargs.pop("ckpt_path", None))
         # Lightning reads remote files without it as arbitrary pickles.
         kwargs["weights_only"] = True
         if subcommand == "predict":
