@@ -53,7 +53,9 @@ def test_killed_at_a_random_step_and_resumed(tmp_path, whole, ranks):
     assert read_steps(tmp_path) == whole[ranks], f"killed after step {step}"
 
 
-@pytest.mark.parametrize(("before", "after", "strategy"), [(1, 2, "ddp"), (2, 1, "fsdp2")])
+@pytest.mark.parametrize(
+    ("before", "after", "strategy"), [(1, 2, "ddp"), pytest.param(2, 1, "fsdp2", marks=pytest.mark.slow)]
+)
 def test_resumed_with_other_ranks(tmp_path, whole, before, after, strategy):
     file = write_run(tmp_path)
     run_ranks(fit, file, "--trainer.max_steps=4", *parallel(before, strategy), ranks=before)
