@@ -72,6 +72,10 @@ class Text(_Value):
     regions: Int[Tensor, "bt lt"] | None = None
     language: Int[Tensor, " bt"] | None = None
 
+    def rows(self, index: Int[Tensor, " n"] | Bool[Tensor, " bt"]) -> Text:
+        """Some of the texts."""
+        return self._each(lambda tensor: tensor[index])
+
 
 @dataclass(frozen=True)
 class Visual(_Value):
