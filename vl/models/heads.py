@@ -44,3 +44,24 @@ class MLPHead(Head):
 
     def forward(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         return self.layers(x)
+
+
+class WideDeepHead(Head):
+    """A linear map and, added to it, a hidden layer with GELU; dropout on the features and on the hidden layer.
+
+    The linear part learns at once and generalises, the hidden layer fits the rest. For features that are normalised
+    already.
+    """
+
+    def __init__(self, in_features: int, out_features: int, hidden: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.dropout = nn.Dropout(dropout)
+        self.wide = nn.Linear(in_features, out_features)
+        self.deep = nn.Sequential(
+            nn.Linear(in_features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, out_features)
+        )
+
+    def forward(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
+        x = self.dropout(x)
+        return self.wide(x) + self.deep(x)
