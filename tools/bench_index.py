@@ -3,9 +3,10 @@
 python tools/bench_index.py --samples 10000000 --json runs/bench/index.json
 
 The indexes are real files, as `vl.data.shard_index` writes them; the shards beside them are empty files of the right
-size, since opening an index does not read its shard. Every figure is taken in a process of its own, forked before anything was opened. There is no peer: the
-same is measured with a tenth of the samples, and `linear` says how much more a sample costs among ten times as many.
-`check` is the share of randomly drawn examples that were not found under their own key.
+size, since opening an index does not read its shard. Every figure is taken in a process of its own, forked before
+anything was opened. There is no peer: the same is measured with a tenth of the samples, and `linear` says how much more
+a sample costs among ten times as many. `check` is the share of randomly drawn examples that were not found under their
+own key.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def test_counts_of_open_clip_and_img2dataset(memory):
 def test_without_counts_the_shards_are_fetched_and_that_is_said(memory, tmp_path, capsys):
     memory.rm("/bucket/dataset.json")
     assert len(ShardSet(URLS, VIEW, cache=tmp_path)) == 12
-    assert "no counts for 3 remote shards" in capsys.readouterr().out
+    assert "3 remote shards have no counts" in capsys.readouterr().out
     assert len(fetched(tmp_path)) == 3
 
 

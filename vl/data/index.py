@@ -91,8 +91,7 @@ class ShardSet:
             ValueError: the shard has changed since it was indexed.
         """
         shard, sample, _ = self.locate(example)
-        file, index = self._open(shard)
-        return Sample(index.key(sample), self._members(shard, file, index, sample, self.view.members))
+        return Sample(self._open(shard)[1].key(sample), self._members(shard, sample, self.view.members))
 
     def key(self, example: int) -> str:
         """The key of the sample of an example."""
@@ -145,25 +144,22 @@ class ShardSet:
 
     def _texts(self, shard: int) -> Iterator[tuple[int, str]]:
         """(example within the shard, a text it can show), for all of them."""
-        file, index = self._open(shard)
-        first = 0
+        index, first = self._open(shard)[1], 0
         for sample, count in enumerate(index.examples.tolist()):
             if count:
-                record = read_record(self._members(shard, file, index, sample, _TEXTS), index.key(sample))
+                record = read_record(self._members(shard, sample, _TEXTS), index.key(sample))
                 for example, texts in enumerate(self.view.texts(record), first):
                     yield from ((example, text) for text in texts)
             first += count
 
-    def _members(
-        self, shard: int, file: BinaryIO, index: ShardIndex, sample: int, wanted: frozenset[str]
-    ) -> dict[str, bytes]:
+    def _members(self, shard: int, sample: int, wanted: frozenset[str]) -> dict[str, bytes]:
+        file, index = self._open(shard)
         members = {}
         for name, offset, size in index.members(sample):
             if name in wanted or last_part(name) in wanted:
                 if size > MAX_MEMBER_BYTES:
-                    raise BadMember(
-                        f"its .{name} holds {size:,} bytes, more than {MAX_MEMBER_BYTES:,}", index.key(sample)
-                    )
+                    reason = f"its .{name} holds {size:,} bytes, more than {MAX_MEMBER_BYTES:,}"
+                    raise BadMember(reason, index.key(sample))
                 members[name] = os.pread(file.fileno(), size, offset)
                 if len(members[name]) < size:
                     raise ValueError(f"shard {self.shards[shard]} was cut short while it was in use")
@@ -224,7 +220,7 @@ class ShardSet:
         unknown = [shard for shard in shards if is_url(shard) and self._promise(shard) is None]
         if missing := [shard for shard in unknown if not self._remote.path(shard).exists()]:
             print(
-                f"no counts for {len(missing)} remote shards ({missing[0]}, ...): those not indexed yet are fetched now"
+                f"{len(missing)} remote shards have no counts and are fetched unless indexed before: {missing[0]}, ..."
             )
         return track(shards, "indexing shards", transient=True, disable=len(shards) < 8)
 

@@ -25,7 +25,7 @@ from vl.data.tar import BLOCK, Member, last_part, samples
 from vl.data.views.base import View
 
 #: Part of the cached file: raise it whenever the tables change.
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 _MAX_PROBLEMS = 20
 
 
@@ -33,7 +33,8 @@ class Summary(msgspec.Struct, frozen=True):
     """What an index says of its shard as a whole.
 
     `bad` counts the samples that make no example because they are malformed; `problems` holds the first of them as
-    (key, reason). `pickles` counts members that were passed over because loading them could run code.
+    (key, reason). `pickles` counts members that were passed over because loading them could run code. `digest` covers
+    keys, texts, and the sizes of all members.
     """
 
     version: int
@@ -181,6 +182,7 @@ class _Builder:
     names: dict[str, int] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     bad: int = 0
+    content: Any = field(default_factory=lambda: blake2b(digest_size=16))
 
     def add(self, key: str, members: Mapping[str, Member]) -> None:
         try:
@@ -206,6 +208,7 @@ class _Builder:
                 if (size := members[kind].size) > MAX_TEXT_BYTES:
                     raise ValueError(f"sample {key}: its .{kind} holds {size:,} bytes, more than {MAX_TEXT_BYTES:,}")
                 texts[kind] = os.pread(self.file, size, members[kind].offset)
+                self.content.update(texts[kind])
         return self.view.count(read_record(texts, key))
 
     def tables(self) -> dict[str, np.ndarray]:
@@ -238,13 +241,12 @@ def _build(path: str, view: View) -> ShardIndex:
             stacklevel=4,
         )
     tables = builder.tables()
-    digest = blake2b(digest_size=16)
     for name, table in sorted(tables.items()):
-        digest.update(name.encode() + table.tobytes())
+        builder.content.update(name.encode() + table.tobytes())
     summary = Summary(
         INDEX_VERSION, fingerprint(view), status.st_size, status.st_mtime_ns, len(builder.keys),
         int(tables["example_starts"][-1]), builder.bad, len(pickles), tuple(builder.names), tuple(builder.problems),
-        digest.hexdigest(),
+        builder.content.hexdigest(),
     )  # fmt: skip
     return ShardIndex(summary, tables)
 
