@@ -3,6 +3,7 @@
 import pytest
 import torch
 from ranks import run_ranks
+from runs import read_steps, write_run
 from tiny import Data, Losses, SaveAt, trainer, training
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -113,3 +114,29 @@ def test_a_nan_on_one_rank_ends_both_alike(strategy, accumulate):
     """Example 50 is row 2 of step 4, on rank 0."""
     errors = run_ranks(fit_broken, strategy, 2, accumulate, timeout=60)
     assert errors == ["step 4: the loss of itc is nan; samples sample50 on rank 0"] * 2
+
+
+def fit_clip(file, strategy, ranks):
+    from vl.train.cli import main
+
+    main(["fit", "--config", str(file), f"--trainer.strategy={strategy}", f"--trainer.devices={ranks}"])
+
+
+def test_clip_trains_alike_on_shards(tmp_path):
+    """Random crops, a learnt temperature, EMA and clipping; 20 steps and two validations of 37 examples."""
+    runs = {"auto": 1, "ddp": 2, "fsdp2": 2}
+    for strategy, ranks in runs.items():
+        file = write_run(
+            tmp_path / strategy,
+            model__model__init_args__image__init_args__config__vision_cfg__patch_dropout=0.0,
+            model__optimizer__init_args__clip_norm=0.5,
+            model__ema={"class_path": "vl.train.ema.EMA", "init_args": {"decay": 0.9}},
+            trainer__max_steps=20,
+        )
+        run_ranks(fit_clip, file, strategy, ranks, ranks=ranks)
+    steps = {strategy: read_steps(tmp_path / strategy) for strategy in runs}
+    for strategy in ("ddp", "fsdp2"):
+        assert [keys for _, keys in steps[strategy].values()] == [keys for _, keys in steps["auto"].values()]
+        losses = [[loss for loss, _ in steps[name].values()] for name in ("auto", strategy)]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+        assert len(losses[0]) == 20
