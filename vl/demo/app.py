@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from vl.demo.answers import MAX_CHARACTERS, NUM_HITS, Answers, Refusal, read_labels
+from vl.demo.answers import MAX_CHARACTERS, NUM_HITS, Answers, Refusal
 from vl.demo.gallery import MAX_BYTES, THUMBNAIL, Hit
-from vl.demo.words import LANGUAGES, WORDS, Speech
+from vl.demo.words import DROP, LANGUAGES, WORDS, Speech
 
 if TYPE_CHECKING:
     import gradio
@@ -24,14 +24,14 @@ _FONTS = ("system-ui", "Segoe UI", "Noto Sans", "PingFang SC", "Microsoft YaHei"
 _STYLE = """
 .gradio-container { width: 100%; max-width: 1120px !important; margin: 0 auto !important; }
 #title h1 { margin: 8px 0 4px; font-size: 28px; font-weight: 650; letter-spacing: -0.01em; }
-#title p, .quiet p { color: var(--body-text-color-subdued); margin: 0; }
-.found p { color: var(--body-text-color-subdued); margin: 4px 0 12px; overflow-wrap: anywhere; }
+#title p, .quiet p { color: #64748b; margin: 0; }
+.found p { color: #64748b; margin: 4px 0 12px; overflow-wrap: anywhere; }
 .found div { display: grid; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); gap: 12px; }
 .found figure { margin: 0; padding: 8px; border: 1px solid #e2e8f0; border-radius: 12px; background: #fff; }
 .found img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 6px; display: block; margin: 0; }
 .found figcaption { margin-top: 6px; font-size: 13px; line-height: 1.4; color: #1c2330; overflow-wrap: anywhere;
   overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
-.found b { color: #0f766e; font-weight: 600; font-variant-numeric: tabular-nums; margin-right: 6px; }
+.found b { display: block; color: #0f766e; font-weight: 600; font-variant-numeric: tabular-nums; }
 """
 
 
@@ -46,10 +46,13 @@ def serve(answers: Answers, port: int | None = None, language: str = "en") -> No
     import gradio as gr
 
     page = build(answers, language)
+    theme = gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=_FONTS, font_mono="monospace")
     _, address, _ = page.launch(
         server_name="127.0.0.1",
         server_port=port,
-        theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=_FONTS, font_mono="monospace"),
+        theme=theme.set(
+            button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800"
+        ),
         css=_STYLE,
         max_file_size=MAX_BYTES,
         footer_links=[],
@@ -88,15 +91,15 @@ def build(answers: Answers, language: str = "en") -> gradio.Blocks:
 def _classify_tab(answers: Answers, speech: Speech, language: gradio.Radio) -> None:
     import gradio as gr
 
-    def classify(picture: str | None, labels: str, prompts: str, language: str) -> dict[str, float]:
-        with _refusals(language):
-            probs = answers.classify(picture, labels, prompts)
-        _note_if_foreign(answers, read_labels(labels), language)
+    def classify(picture: str | None, labels: str, prompts: str, language: str) -> dict[str, float] | None:
+        probs = _ask(partial(answers.classify, picture, labels, prompts), language, None)
+        if probs:
+            _note_if_foreign(answers, list(probs), language)
         return probs
 
     with gr.Row():
         with gr.Column():
-            picture = _picture(speech)
+            picture = _picture()
             start = {"value": WORDS["labels_hint"][speech.language], "lines": 2, "max_lines": 6}
             labels = speech.say(gr.Textbox, start, label="labels", info="labels_info", placeholder="labels_hint")
             prompts = speech.say(gr.Radio, {"value": "ensemble"}, label="prompts", choices="prompt_choices")
@@ -110,14 +113,15 @@ def _search_tab(answers: Answers, speech: Speech, language: gradio.Radio) -> Non
     import gradio as gr
 
     def by_words(text: str, language: str) -> Asked:
-        with _refusals(language):
+        def search() -> Asked:
             hits = answers.search_words(text)
-        _note_if_foreign(answers, [text], language)
-        return "closest", text.strip(), hits
+            _note_if_foreign(answers, [text], language)
+            return "closest", text.strip(), hits
+
+        return _ask(search, language, gr.skip())
 
     def by_picture(picture: str | None, language: str) -> Asked:
-        with _refusals(language):
-            return "closest_picture", "", answers.search_picture(picture)
+        return _ask(lambda: ("closest_picture", "", answers.search_picture(picture)), language, gr.skip())
 
     first = ("gallery", f"{len(answers.gallery):,}", answers.gallery.first(NUM_HITS))
     asked = gr.State(first)
@@ -127,7 +131,7 @@ def _search_tab(answers: Answers, speech: Speech, language: gradio.Radio) -> Non
             text = speech.say(gr.Textbox, limits, label="words", placeholder="words_hint")
             say = speech.say(gr.Button, {"variant": "primary"}, value="by_words")
             speech.say(gr.Markdown, {"elem_classes": "quiet"}, value="or")
-            picture = _picture(speech)
+            picture = _picture()
             show = speech.say(gr.Button, {}, value="by_picture")
         with gr.Column(scale=3):
             found = gr.HTML(show_hits(first, speech.language), elem_id="found")
@@ -137,33 +141,36 @@ def _search_tab(answers: Answers, speech: Speech, language: gradio.Radio) -> Non
     gr.on([asked.change, language.change], show_hits, [asked, language], found, show_progress="hidden", **_PRIVATE)
 
 
-def _picture(speech: Speech) -> gradio.Image:
-    """An upload that is handed over as it came: Gradio's own check would decode it before its size is known."""
+def _picture() -> gradio.Image:
+    """An upload that is handed over as it came, for Gradio would decode it before its size is known.
+
+    It is never updated: Gradio would replace it by a new one, which decodes.
+    """
     import gradio as gr
 
-    options = {"type": "filepath", "sources": ["upload"], "height": 260, "buttons": []}
-    picture = speech.say(gr.Image, options, label="picture", placeholder="drop")
+    picture: Any = gr.Image(
+        type="filepath", sources=["upload"], height=260, show_label=False, buttons=[], placeholder=DROP
+    )
     picture.preprocess = lambda payload: payload and payload.path
     return picture
 
 
-@contextmanager
-def _refusals(language: str) -> Iterator[None]:
-    """Show a refusal as a message in the language of the page."""
+def _ask(question: Callable[[], Any], language: str, otherwise: Any) -> Any:
+    """The answer to a question; to one that is refused, a message in the language of the page and `otherwise`."""
     import gradio as gr
 
     try:
-        yield
+        return question()
     except Refusal as error:
-        message, title = WORDS[error.reason][language], WORDS["refused"][language]
-        raise gr.Error(message, title=title, print_exception=False) from error
+        gr.Warning(WORDS[error.reason][language])
+        return otherwise
 
 
 def _note_if_foreign(answers: Answers, texts: Sequence[str], language: str) -> None:
     import gradio as gr
 
     if answers.foreign(texts):
-        gr.Warning(WORDS["foreign"][language], title=WORDS["note"][language])
+        gr.Info(WORDS["foreign"][language])
 
 
 def show_hits(asked: Asked, language: str) -> str:

@@ -10,7 +10,8 @@ from vl.demo.gallery import MAX_BYTES
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 
-_MEGABYTES = MAX_BYTES // 2**20
+#: In all languages at once: an upload cannot change its words (`vl.demo.app`).
+DROP = f"Drop a picture or click to choose\n拖入图片，或点击选择\n\nJPEG, PNG, WebP · {MAX_BYTES // 2**20} MB"
 
 #: By key, then by language: a text, or choices, which are pairs of what is shown and what it stands for.
 WORDS: dict[str, dict[str, Any]] = {
@@ -20,11 +21,6 @@ WORDS: dict[str, dict[str, Any]] = {
     },
     "classify": {"en": "Name a picture", "zh": "识别图片"},
     "search": {"en": "Search the gallery", "zh": "搜索图库"},
-    "picture": {"en": "Picture", "zh": "图片"},
-    "drop": {
-        "en": f"Drop a picture here, or click to choose one\nJPEG, PNG or WebP, up to {_MEGABYTES} MB",
-        "zh": f"把图片拖到这里，或点击选择\nJPEG、PNG 或 WebP，不超过 {_MEGABYTES} MB",
-    },
     "labels": {"en": "Labels", "zh": "标签"},
     "labels_info": {
         "en": "Whatever it might be, separated by commas. English and Chinese may be mixed.",
@@ -52,8 +48,6 @@ WORDS: dict[str, dict[str, Any]] = {
         "en": "Closest to your picture first, with the cosine",
         "zh": "与你的图片由近及远，数字为余弦相似度",
     },
-    "refused": {"en": "That did not work", "zh": "无法处理"},
-    "note": {"en": "Please note", "zh": "请注意"},
     "no_picture": {"en": "Choose a picture first.", "zh": "请先选择一张图片。"},
     "bad_picture": {
         "en": "This picture cannot be read. It should be a whole JPEG, PNG or WebP of ordinary size.",
