@@ -132,13 +132,14 @@ class Batch(_Value):
 class Encoded(_Value):
     """What a model makes of a batch; a model fills the fields it `provides`.
 
+    Words, regions and pooled vectors have one width but in ViLBERT, whose streams differ (`dv`, `dp`).
     `text_emb` and `image_emb` have unit length. `logit_scale` is the factor a contrastive loss applies to
     their cosines, `logit_bias` what it adds.
     """
 
     text: Float[Tensor, "r lt d"] | None = None
-    visual: Float[Tensor, "r lv d"] | None = None
-    pooled: Float[Tensor, "r d"] | None = None
+    visual: Float[Tensor, "r lv dv"] | None = None
+    pooled: Float[Tensor, "r dp"] | None = None
     text_emb: Float[Tensor, "bt e"] | None = None
     image_emb: Float[Tensor, "bv e"] | None = None
     logit_scale: Float[Tensor, " 1"] | None = None

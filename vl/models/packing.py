@@ -46,3 +46,37 @@ class Packing:
             counts = self.mask.sum(1)
             starts = counts.cumsum(0) - counts
         return starts + positions
+
+    def keys(self) -> Bool[Tensor, "b 1 1 l"] | None:
+        """What the queries of a row may look at: its real tokens; None for all."""
+        return None if self.mask is None else self.mask[:, None, None]
+
+    def places(self, device: torch.device) -> tuple[Bool[Tensor, "b l"], Int[Tensor, "b l"]]:
+        """The mask, and the packed row of every place (in the padding: of any)."""
+        size = self.batch, self.length
+        if self.mask is None:
+            return torch.ones(size, dtype=torch.bool, device=device), torch.arange(
+                size[0] * size[1], device=device
+            ).view(size)
+        return self.mask, self.mask.flatten().cumsum(0).view(size) - 1
+
+
+Part = tuple[Float[Tensor, "_ d"], Packing, Int[Tensor, " r"] | None]
+
+
+def join(*parts: Part) -> tuple[Float[Tensor, "m d"], Packing]:
+    """Packed batches side by side: row i of the result is row `rows[i]` of each part, one after the other.
+
+    A part is its tokens, their packing, and `rows`; None for all rows as they are.
+    """
+    if len(parts) == 1 and parts[0][2] is None:
+        return parts[0][:2]
+    masks, places, offset = [], [], 0
+    for x, packing, rows in parts:
+        mask, place = packing.places(x.device)
+        masks.append(mask if rows is None else mask[rows])
+        places.append((place if rows is None else place[rows]) + offset)
+        offset += len(x)
+    joint = Packing.of(torch.cat(masks, dim=1))
+    source = joint.pack(torch.cat(places, dim=1))
+    return torch.cat([x for x, _, _ in parts]).index_select(0, source), joint

@@ -14,23 +14,8 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vl.models.attention import attend
 from vl.models.packing import Packing
-
-
-def attend(
-    q: Float[Tensor, "b heads lq dh"],
-    k: Float[Tensor, "b heads l dh"],
-    v: Float[Tensor, "b heads l dh"],
-    mask: Tensor | None = None,
-    causal: bool = False,
-) -> Float[Tensor, "b lq d"]:
-    """Scaled dot-product attention, heads joined."""
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        # The CPU's bf16 attention is never faster than fp32, and its backward about twice as slow below 128 tokens.
-        with torch.autocast("cpu", enabled=False):
-            return attend(q.float(), k.float(), v.float(), mask, causal).to(q.dtype)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-    return out.transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):
