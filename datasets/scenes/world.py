@@ -61,6 +61,9 @@ PRESETS = {
 #: One in so many pairs is kept out of training.
 _HELD_OUT = {"concept-colour": 8, "concept-concept": 20, "concept-place": 8, "colour-place": 8}
 
+#: Draws before another number of things is tried: few concepts may not allow, say, three of a class in new colours.
+_TRIES = 1000
+
 
 @cache
 def held_out(kind: str, *pair: str) -> bool:
@@ -129,15 +132,16 @@ class World:
 
     def draw_things(self, rng: Random) -> list[Phrase]:
         """Concept, colour, size and place of every thing of a scene; a card has no concept."""
-        count = rng.randint(*self.preset.objects)
-        group = rng.choice((2, 3)) if count >= 3 and rng.random() < self.preset.repeats else 1
-        card = count > group + 1 and rng.random() < self.preset.cards
         while True:
-            concepts = rng.sample(self.concepts, count - group + 1 - card)
-            concepts += concepts[:1] * (group - 1) + [None] * card
-            things = [self._draw_thing(concept, rng) for concept in rng.sample(concepts, count)]
-            if self._fits(things):
-                return things
+            count = rng.randint(*self.preset.objects)
+            group = rng.choice((2, 3)) if count >= 3 and rng.random() < self.preset.repeats else 1
+            card = count > group + 1 and rng.random() < self.preset.cards
+            for _ in range(_TRIES):
+                concepts = rng.sample(self.concepts, count - group + 1 - card)
+                concepts += concepts[:1] * (group - 1) + [None] * card
+                things = [self._draw_thing(concept, rng) for concept in rng.sample(concepts, count)]
+                if self._fits(things):
+                    return things
 
     def _draw_thing(self, concept: str | None, rng: Random) -> Phrase | None:
         """A thing that training may show, or for `test_compositions` one that it may not; None if there is none."""

@@ -9,6 +9,7 @@ import tarfile
 from collections import Counter, defaultdict
 from itertools import combinations
 from pathlib import Path
+from random import Random
 
 import msgspec
 import numpy as np
@@ -363,6 +364,19 @@ def test_compositions_are_all_new(records):
         if split == "test_compositions":
             things = [thing for thing in record["objects"] if thing["name"] != "card"]
             assert all(held_out("concept-colour", emoji[thing["name"]], thing["attributes"][0]) for thing in things)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_world_can_be_drawn(preset, split):
+    """Also one of ten concepts, where three of a class in new colours may not exist."""
+    world, rng = World(split, PRESETS[preset]), Random(0)
+    fewest, most = world.preset.objects
+    for _ in range(40):
+        pool = world.draw_pool(rng) if preset == "full" else world
+        things = pool.draw_things(rng)
+        assert fewest <= len(things) <= most
+        assert len(set(things)) == len(things)
 
 
 def test_simple_scenes(tmp_path):
