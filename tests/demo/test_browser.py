@@ -59,7 +59,7 @@ def server(tmp_path_factory):
             stderr=log,
         )
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 240
             while "The demo runs on" not in (folder / "log").read_text():
                 assert demo.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < deadline, (folder / "log").read_text()
@@ -79,7 +79,7 @@ def page(server, chromium_path):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 860}, locale="en-GB")
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))

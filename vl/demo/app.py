@@ -32,6 +32,7 @@ _STYLE = """
 .found figcaption { margin-top: 6px; font-size: 13px; line-height: 1.4; color: #1c2330; overflow-wrap: anywhere;
   overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
 .found b { display: block; color: #0f766e; font-weight: 600; font-variant-numeric: tabular-nums; }
+.toast-title { display: none; }
 """
 
 
