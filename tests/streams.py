@@ -105,3 +105,24 @@ def score(output, batch):
         x = x * weights if mask is not None else x * weights[:1]
         total = total + (x if mask is None else x * mask[..., None]).sum()
     return total
+
+
+def arguments(batch):
+    """What the plain references read of row 0 of an unpadded batch."""
+    text, visual = batch.text, batch.visual
+    hidden = torch.zeros(visual.features.shape[1]) if visual.hidden is None else visual.hidden[0].float()
+    return text.ids[0], text.segment[0], visual.features[0], visual.boxes[0], hidden
+
+
+def weigh(outputs):
+    """A number that depends on every value of some named outputs, and not linearly."""
+    total = 0
+    for values in outputs.values():
+        weights = torch.linspace(0.5, 1.5, values.numel()).view(values.shape)
+        total = total + (values.square() * weights).mean()
+    return total
+
+
+def size(module):
+    """Number of parameters; tied ones count once."""
+    return sum(parameter.numel() for parameter in module.parameters())

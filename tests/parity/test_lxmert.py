@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from streams import FEATURES, POSITIONS, VOCABULARY, WIDTH, build, ragged, score, shake
+from streams import FEATURES, POSITIONS, VOCABULARY, WIDTH, build, ragged, score, shake, size
 from torch.testing import assert_close
 from transformers import LxmertConfig, LxmertForPreTraining, LxmertModel
 
@@ -148,12 +148,7 @@ def test_published_size():
         parts = {"mlm": TokenHead(model.word_embedding), "itm": torch.nn.Linear(768, 2)}
         parts |= {"regions": SharedHead(768, outputs), "answers": ClassHead(768, 9500, 1536)}
         pretraining = torch.nn.ModuleDict({"model": model, **parts})
-    size = count(model)
-    assert size == 207_936_768
-    assert count(pretraining) == 228_051_752
+    assert size(model) == 207_936_768
+    assert size(pretraining) == 228_051_752
     # UNITER's table counts neither word embeddings nor the projection of the features.
-    assert size - count(model.word_embedding) - count(model.visual_projection) == 182_922_240
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
+    assert size(model) - size(model.word_embedding) - size(model.visual_projection) == 182_922_240

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from streams import FEATURES, POSITIONS, VOCABULARY, WIDTH, build, ragged, score, shake
+from streams import FEATURES, POSITIONS, VOCABULARY, WIDTH, build, ragged, score, shake, size
 from torch.testing import assert_close
 from transformers import VisualBertConfig, VisualBertForPreTraining, VisualBertModel
 
@@ -98,10 +98,5 @@ def test_published_size():
         model = SingleStream(TextEmbedder(), VisualBertRegions(), BertEncoder(), FirstWordPooler())
         parts = {"mlm": TokenHead(model.word_embedding), "captions": torch.nn.Linear(768, 2)}
         pretraining = torch.nn.ModuleDict({"model": model, **parts})
-    size = count(model)
-    assert (size, count(pretraining)) == (111_450_624, 112_074_812)
-    assert size - count(model.word_embedding) - count(model.visual_projection) == 86_436_096
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
+    assert (size(model), size(pretraining)) == (111_450_624, 112_074_812)
+    assert size(model) - size(model.word_embedding) - size(model.visual_projection) == 86_436_096
