@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as pixel_ops
 
@@ -55,15 +54,16 @@ class Affine(Augment):
     def apply(self, pixels: Tensor, numbers: Sequence[float]) -> Tensor:
         angle, across, down = (2 * number - 1 for number in numbers[:3])
         least, most = self.scale
-        return pixel_ops.affine(
-            pixels,
+        # What lies outside is zero, so the picture is moved as its difference from the background: no seams at its edge.
+        moved = pixel_ops.affine(
+            self.background - pixels.float(),
             angle=angle * self.degrees,
             translate=[across * self.shift * pixels.shape[2], down * self.shift * pixels.shape[1]],
             scale=least * (most / least) ** numbers[3],
             shear=[0.0],
             interpolation=InterpolationMode.BILINEAR,
-            fill=[float(self.background)],
         )
+        return (self.background - moved).round().to(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Outline(Augment):
 
     Args:
         prob: Share of the pictures.
-        width: Of a line, in pixels; odd.
-        contrast: Least and sufficient difference of two colours, of 255, for a faint and for a black line.
+        width: Of a line, in pixels.
+        contrast: Difference of two colours, of 255, from which a line is faint, and from which it is black.
     """
 
     prob: float = 0.5
@@ -83,7 +83,10 @@ class Outline(Augment):
     def apply(self, pixels: Tensor, numbers: Sequence[float]) -> Tensor:
         if numbers[0] >= self.prob:
             return pixels
-        x, window = pixels.float(), (self.width, 1, self.width // 2)
-        edges = (max_pool2d(x, *window) + max_pool2d(-x, *window)).amax(0)
-        least, enough = self.contrast
-        return (x * (1 - ((edges - least) / (enough - least)).clamp(0, 1))).to(torch.uint8)
+        x, before, (faint, black) = pixels.short(), self.width // 2, self.contrast
+        after = self.width - before
+        edges = x.new_zeros(x.shape[1:])
+        edges[:, before:-after] = (x[:, :, self.width :] - x[:, :, : -self.width]).abs().amax(0)
+        down = (x[:, self.width :] - x[:, : -self.width]).abs().amax(0)
+        edges[before:-after] = edges[before:-after].maximum(down)
+        return (x * (1 - ((edges - faint) / (black - faint)).clamp(0, 1))).to(torch.uint8)

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from vl.models.timm_image import TimmImage
 from vl.models.towers import Colour, normalize_pixels
 
+#: Pictures that a frozen backbone takes at a time on a CPU.
+_GROUP = 16
+
 
 class TimmPyramid(TimmImage):
     """The mean over space of every stage of a frozen or trained backbone, and its pooled final features.
@@ -38,6 +41,11 @@ class TimmPyramid(TimmImage):
         self.embed_dim = sum(self.widths)
 
     def forward(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        # A frozen backbone has no batch statistics: in small groups its activations stay in the processor's cache.
+        groups = pixels.split(_GROUP) if self.frozen and pixels.device.type == "cpu" else [pixels]
+        return torch.cat([self._features(group) for group in groups])
+
+    def _features(self, pixels: Tensor) -> Float[Tensor, "b e"]:
         # Convolutions run up to twice as fast on a CPU with the channels last.
         pixels = normalize_pixels(pixels, self.mean, self.std).contiguous(memory_format=torch.channels_last)
         final, stages = self.backbone.forward_intermediates(pixels)
