@@ -73,7 +73,9 @@ class _Watcher(threading.Thread):
     def fail(self, message: str) -> None:
         """Tell the others, and make sure that this process ends too."""
         if any(words in message for words in _CONSEQUENCES):
-            self._done.wait(_SILENCE + _GRACE)  # The thread learns the cause and ends the process.
+            # The thread may learn the cause, and then ends the process.
+            self._done.wait(2 * _GRACE)
+            message = f"another rank ended without a word (killed, or out of memory?): {message}"
         self.failure = message
         threading.Thread(target=_end_later, daemon=True).start()
         try:
