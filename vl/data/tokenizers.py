@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from tokenizers import AddedToken, Encoding, Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Core
+from torch import Tensor
 
 from vl.batch import Text
 
@@ -81,12 +82,12 @@ class Tokenizer:
         rows = self._encode(texts)
         segment = None
         if any(isinstance(text, tuple) for text in texts):
-            segment = torch.tensor([row.type_ids for row in rows])
+            segment = _tensor([row.type_ids for row in rows])
         return Text(
-            ids=torch.tensor([row.ids for row in rows]),
-            mask=torch.tensor([row.attention_mask for row in rows]).bool(),
+            ids=_tensor([row.ids for row in rows]),
+            mask=_tensor([row.attention_mask for row in rows]).bool(),
             segment=segment,
-            words=torch.tensor([_word_indices(row) for row in rows]),
+            words=_tensor([_word_indices(row) for row in rows]),
             language=None if languages is None else torch.tensor(list(languages)),
         )
 
@@ -106,7 +107,7 @@ class Tokenizer:
         return unknown / max(plain, 1)
 
     def _encode(self, texts: Sequence[Words]) -> list[Encoding]:
-        return self._core.encode_batch(
+        return self._core.encode_batch_fast(
             [self.clean(text) if isinstance(text, str) else tuple(map(self.clean, text)) for text in texts]
         )
 
@@ -229,6 +230,11 @@ def _name_special_tokens(tokenizer: Tokenizer, vocab: dict[str, int], file: Path
     tokenizer.pad_id, tokenizer.unknown_id, tokenizer.start_id, tokenizer.end_id, tokenizer.mask_id = (
         vocab[token] for token in SPECIAL_TOKENS
     )
+
+
+def _tensor(rows: list[list[int]]) -> Tensor:
+    """int64 from equally long rows, by way of numpy: several times as fast as torch.tensor."""
+    return torch.from_numpy(np.array(rows, np.int64))
 
 
 def _word_indices(row: Encoding) -> list[int]:
