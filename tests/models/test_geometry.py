@@ -1,0 +1,27 @@
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from vl.models.geometry import box_geometry, sine_geometry
+
+BOX = torch.tensor([[0.1, 0.2, 0.5, 0.8]])
+
+
+@pytest.mark.parametrize(("size", "rest"), [(4, []), (5, [0.24]), (6, [0.4, 0.6]), (7, [0.4, 0.6, 0.24])])
+def test_a_box_by_hand(size, rest):
+    assert_close(box_geometry(BOX, size), torch.tensor([[0.1, 0.2, 0.5, 0.8, *rest]]))
+
+
+def test_an_unknown_description():
+    with pytest.raises(ValueError, match="geometry is 8; a box is described by 4, 5, 6, 7 numbers"):
+        box_geometry(BOX, 8)
+
+
+def test_sines_of_centre_and_size():
+    found = sine_geometry(BOX, frequencies=2)
+    rates = (1, math.sqrt(1000))
+    expected = [f(100 * v / r) for v in (0.3, 0.5, 0.4, 0.6) for f in (math.sin, math.cos) for r in rates]
+    assert_close(found, torch.tensor([expected]), rtol=1e-4, atol=1e-4)
+    assert sine_geometry(BOX).shape == (1, 2048)
