@@ -20,7 +20,7 @@ demo: setup
 	$(RUN) tools/run_demo.py
 
 demo-ui: demo
-	$(RUN) tools/demo.py --checkpoint runs/demo/model --gallery data/emoji
+	$(RUN) tools/demo.py --checkpoint runs/demo/model --gallery 'data/emoji/unseen_*.tar'
 
 test: setup
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -m "not slow"
