@@ -54,7 +54,7 @@ class Affine(Augment):
     def apply(self, pixels: Tensor, numbers: Sequence[float]) -> Tensor:
         angle, across, down = (2 * number - 1 for number in numbers[:3])
         least, most = self.scale
-        # What lies outside is zero, so the picture is moved as its difference from the background: no seams at its edge.
+        # Zero comes into view, so what moves is the difference from the background: no seams at its edge.
         moved = pixel_ops.affine(
             self.background - pixels.float(),
             angle=angle * self.degrees,
