@@ -13,6 +13,7 @@ from vl.data.card import read_card, verify_shards
 from vl.data.index import index_shard
 from vl.data.views.qa import QAView
 
+pytestmark = pytest.mark.slow
 COMMAND = Path(__file__).parents[2] / "datasets" / "scenes" / "convert.py"
 OPTIONS = ("--scenes", "90", "--held-out", "6", "--pairs", "30", "--shard", "12", "--seed", "3")
 

@@ -107,7 +107,7 @@ class Tokenizer:
         return unknown / max(plain, 1)
 
     def _encode(self, texts: Sequence[Words]) -> list[Encoding]:
-        return self._core.encode_batch_fast(
+        return self._core.encode_batch(
             [self.clean(text) if isinstance(text, str) else tuple(map(self.clean, text)) for text in texts]
         )
 
