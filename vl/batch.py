@@ -25,7 +25,6 @@ from torch import Tensor
 
 from vl.draw import Draw
 
-
 # Not typing.Self: beartype, which checks shapes in tests, takes it in decorated classes alone.
 _V = TypeVar("_V", bound="_Value")
 

@@ -41,7 +41,9 @@ def test_affine_moves_the_drawing_over_its_background(background):
     right = affine.apply(pixels, [0.5, 1.0, 0.5, 0.5])
     assert torch.equal(right[:, :, 16:], still[:, :, :-16])
     assert (right[:, :, :16] == background).all()
-    sizes = [(affine.apply(pixels, [0.5, 0.5, 0.5, scale]) < background // 2).sum().item() for scale in (0.0, 0.5, 0.99)]
+    sizes = [
+        (affine.apply(pixels, [0.5, 0.5, 0.5, scale]) < background // 2).sum().item() for scale in (0.0, 0.5, 0.99)
+    ]
     assert sizes[0] < 0.3 * sizes[1] < 0.1 * sizes[2]
 
 
