@@ -3,17 +3,23 @@
 import os
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("vl", "beartype.beartype")
 
+CPUINFO = Path("/proc/cpuinfo")
 #: Requirement -> (is it here?, the command that brings it).
 REQUIREMENTS = {
     "browser": (
         lambda: bool(find_spec("playwright")) and chromium() is not None,
         "install chromium, or `make browser`; then `make test`",
+    ),
+    "bf16": (
+        lambda: "avx512_bf16" in CPUINFO.read_text() if CPUINFO.exists() else False,
+        "`make test-slow` on a processor with bf16 instructions",
     ),
     "detectron2": (lambda: find_spec("detectron2") is not None, "`make detectron2`, then `make test`"),
 }

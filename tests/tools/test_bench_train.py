@@ -8,7 +8,7 @@ import pytest
 TOOL = Path(__file__).resolve().parents[2] / "tools/bench_train.py"
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=[pytest.mark.slow, pytest.mark.bf16])])
 def test_quick_run_agrees_with_open_clip(tmp_path, precision):
     """Loss, embeddings and gradients of both sides on the timed captions; the times themselves mean nothing here."""
     command = [sys.executable, str(TOOL), "--quick", "--precision", precision, "--json", str(tmp_path / "out.json")]
