@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, distributed
-from torch.distributed import _functional_collectives as collectives
+from torch.autograd.function import once_differentiable
 
 
 def rank() -> int:
@@ -29,12 +30,24 @@ def gather_rows(x: Float[Tensor, "n ..."]) -> Float[Tensor, "all ..."]:
     Differentiable: a row's gradient is the sum over what all ranks made of it. One gather forward, one
     reduce-scatter backward.
     """
-    if world_size() == 1:
-        return x
-    # The module keeps its underscore in torch, but torch.distributed.nn.functional, the public way, is deprecated.
-    return collectives.wait_tensor(
-        collectives.all_gather_single_autograd(x.contiguous(), gather_dim=0, group=distributed.group.WORLD)
-    )
+    return x if world_size() == 1 else _GatherRows.apply(x)
+
+
+class _GatherRows(torch.autograd.Function):
+    """In torch itself the differentiable gather is deprecated (`torch.distributed.nn`) or private."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        rows = x.new_empty(world_size() * len(x), *x.shape[1:])
+        distributed.all_gather_single(rows, x.contiguous())
+        return rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        own = gradient.new_empty(len(gradient) // world_size(), *gradient.shape[1:])
+        distributed.reduce_scatter_single(own, gradient.contiguous())
+        return own
 
 
 def sum_over_ranks(x: Shaped[Tensor, ...]) -> Shaped[Tensor, ...]:

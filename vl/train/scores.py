@@ -62,7 +62,11 @@ class Scores:
                 entry = totals.setdefault(name, [0.0, 0.0])
                 entry[0], entry[1] = entry[0] + total, entry[1] + count
         means = {name: total / max(count, 1) for name, (total, count) in totals.items()}
-        return means | {f"{name}/metric": float(metric.compute()) for name, metric in self.metrics.items()}
+        for name, metric in self.metrics.items():
+            found = metric.compute()
+            values = found if isinstance(found, Mapping) else {"metric": found}
+            means |= {f"{name}/{key}": float(value) for key, value in values.items()}
+        return means
 
     def _score_kept(self) -> None:
         """Score what was kept, all ranks' examples together in the order of their ids."""
