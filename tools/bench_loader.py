@@ -8,7 +8,8 @@ shards are made of crops of two photographs (scikit-learn's), with captions of 1
 
 `check` is the largest mean difference (0..1) of a picture of ours from the peer's operations on the same crop: both
 filters are bicubic with antialiasing, but ours decodes a JPEG at half its size where the crop allows it (so its crops
-lie on even pixels). Token ids must be equal.
+lie on even pixels). Token ids must be equal. (`ShardData` evaluates with full decoding unless told otherwise:
+that is closer to the peer, and slower.)
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def measure(shards: str, train: bool, args: argparse.Namespace) -> Comparison:
         pictures_per_second(lambda: sum(len(normalise(batch)) for batch in mine)),
         pictures_per_second(lambda: sum(len(pixels) for pixels, _ in theirs)),
         name="loader",
-        case="random crop, as in training" if train else "resize and centre crop, as in evaluation",
+        case="random crop" if train else "resize and centre crop",
         unit="pictures/CPU second",
         pairs=args.repeats,
         check=difference(shards, train, args),
