@@ -198,14 +198,7 @@ class ImageStage:
         """`__call__` with the row of `numbers` that belongs to the picture."""
         if not numbers and (self.augment or self.crop.num_draws):
             raise ValueError("this image stage is random: give it a draw, or use a stage without augmentation")
-        try:
-            cropped = self._read(data, numbers)
-        except BadMember:
-            raise
-        except UnidentifiedImageError as error:
-            raise BadMember("not a readable picture: no JPEG, PNG or WebP") from error
-        except (ValueError, OSError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-            raise BadMember(f"not a readable picture: {error}") from error
+        cropped = self.decode(data, numbers)
         pixels = torch.from_numpy(cropped).permute(2, 0, 1)[None]  # channels-last: the fast path for uint8
         if pixels.shape[2:] != (self.size, self.size):
             pixels = interpolate(pixels, (self.size, self.size), mode=self.interpolation, antialias=True)
@@ -214,6 +207,21 @@ class ImageStage:
             pixels = augment.apply(pixels, numbers[first : first + augment.num_draws])
             first += augment.num_draws
         return pixels
+
+    def decode(self, data: bytes, numbers: Sequence[float] = ()) -> UInt8[np.ndarray, "h w 3"]:
+        """The crop of a picture before it is resized.
+
+        Raises:
+            BadMember: as in `__call__`.
+        """
+        try:
+            return self._read(data, numbers)
+        except BadMember:
+            raise
+        except UnidentifiedImageError as error:
+            raise BadMember("not a readable picture: no JPEG, PNG or WebP") from error
+        except (ValueError, OSError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+            raise BadMember(f"not a readable picture: {error}") from error
 
     def _read(self, data: bytes, numbers: Sequence[float]) -> UInt8[np.ndarray, "h w 3"]:
         """The crop of a picture, decoded no larger than needed."""
