@@ -10,8 +10,12 @@ import sys
 import open_clip
 import pytest
 import torch
-from open_clip.model import CLIP
+from open_clip.model import CLIP, CustomTextCLIP
+from safetensors.torch import save_file
+from tokenizers import Tokenizer as Core
+from tokenizers import models, pre_tokenizers, processors
 from torch.testing import assert_close
+from transformers import PreTrainedTokenizerFast
 
 from vl.batch import Batch, Visual
 from vl.checkpoints.bundle import Bundle, from_pretrained, load, portable
@@ -183,6 +187,46 @@ def test_open_clips_training_file_loads_with_its_configuration(open_clip_file):
     check_against(model, load(f"{folder}/tiny.json:{folder}/epoch_2.pt"))
     with pytest.raises(ValueError, match=r"nor such weights of open_clip's ViT-B-32; tags: .*laion2b"):
         load("ViT-B-32:laion9000")
+    with pytest.raises(ValueError, match=r"ViT-B-32 is a model of open_clip: name its weights too.*tags: .*laion2b"):
+        load("ViT-B-32")
+
+
+@pytest.mark.parametrize("clean", ["canonicalize", "whitespace"])
+def test_a_tower_that_attends_to_padding_loads_with_its_own_tokenizer(tmp_path, clean):
+    """SigLIP's kind: bidirectional, pooled at the last position, a tokenizer of Hugging Face's, a bias."""
+    core = Core(
+        models.WordLevel({word: i for i, word in enumerate(["<unk>", "</s>", "a", "cat", "dogs", "!"])}, "<unk>")
+    )
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="</s>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(tmp_path)
+    text = {"context_length": 7, "vocab_size": 6, "width": 64, "heads": 1, "layers": 1, "no_causal_mask": True}
+    text |= {"proj_bias": True, "pool_type": "last", "hf_tokenizer_name": "someone/hub"}
+    text["tokenizer_kwargs"] = {"clean": clean}
+    config = CONFIG | {"text_cfg": text, "custom_text": True, "init_logit_bias": -10}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    torch.manual_seed(3)
+    arguments = {name: value for name, value in config.items() if name != "custom_text"}
+    model = CustomTextCLIP(**arguments).eval()
+    save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
+    texts = ["a Cat!", "dogs", "a a a a a a a a a dogs"]
+    loaded = load(load(tmp_path).save(tmp_path / "ours"))
+    assert int(loaded.model.logit_bias) == -10
+    with torch.no_grad():
+        expected = model.encode_text(open_clip.get_tokenizer(f"local-dir:{tmp_path}")(texts), normalize=True)
+        found = loaded.model(Batch(text=loaded.tokenizer.encode(texts))).text_emb
+    assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_tokenizer_that_cannot_be_had_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    config = CONFIG | {"text_cfg": CONFIG["text_cfg"] | {"hf_tokenizer_name": str(tmp_path / "nowhere")}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    save_file(CLIP(**CONFIG).state_dict(), tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(ValueError, match=r"the tokenizer .*nowhere cannot be had"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("scripted", [True, False])

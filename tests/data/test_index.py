@@ -219,7 +219,8 @@ def test_a_huge_text_is_harmless(tmp_path):
         file.truncate(512 + size)
         file.seek(512 + size)
         file.write(tar(tmp_path / "rest.tar", {"huge.jpg": b"x", **plain(3)}).read_bytes())
-    shards = ShardSet(str(path), ONE, max_bad=0.5)
+    with pytest.warns(UserWarning, match="1 of 4 samples are malformed and left out"):
+        shards = ShardSet(str(path), ONE, max_bad=0.5)
     assert (len(shards), shards.summaries[0].bad) == (3, 1)
     assert f"more than {MAX_TEXT_BYTES:,}" in shards.bad[0][1]
 
@@ -246,14 +247,15 @@ def test_malformed_samples_are_counted_and_reported(tmp_path):
     path = tar(tmp_path / "a.tar", members)
     with pytest.raises(ValueError, match=r"3 of 20 samples are malformed, more than 5%"):
         ShardSet(str(path), ONE)
-    shards = ShardSet(str(path), ONE, max_bad=0.2)
+    with pytest.warns(UserWarning, match=r"3 of 20 samples are malformed and left out: sample 00003.*; sample 00004"):
+        shards = ShardSet(str(path), ONE, max_bad=0.2)
     assert len(shards) == 17
     assert [reason.split()[1].rstrip(":") for _, reason in shards.bad] == ["00003", "00004", "00005"]
     assert shards.read(3).key == "00006"
 
 
 def test_a_view_without_examples_is_an_error(shard):
-    with pytest.raises(ValueError, match="no sample has an example for QAView"):
+    with pytest.raises(ValueError, match=r"none of \d+ samples has an example for QAView"):
         ShardSet(str(shard), QAView())
 
 

@@ -101,7 +101,7 @@ def test_samples_without_a_picture_are_left_out_loudly(world, tmp_path):
     with ShardWriter(tmp_path, "text") as writer:
         for i, (key, picture, names) in enumerate(emoji_samples(25)):
             writer.write(key, {"txt": names["en"]} | ({"png": picture} if i else {}))
-    with pytest.warns(UserWarning, match=r"1 malformed samples are left out .*has no picture"):
+    with pytest.warns(UserWarning, match=r"1 of \d+ samples are malformed and left out: .*has no picture"):
         samples = read_samples(str(tmp_path / "text-*.tar"))
     assert len(embedder.images(samples).samples) == 24
 

@@ -55,6 +55,7 @@ def test_the_factor_stops_at_100_and_the_bias_comes_along():
     output = small(logit_scale=log(500), logit_bias=-10.0)(Batch(text=texts()))
     assert_close(output.logit_scale, torch.tensor([100.0]))
     assert_close(output.logit_bias, torch.tensor([-10.0]))
+    assert small(logit_bias=-10.0).provides - small().provides == {"logit_bias"}
 
 
 def test_padding_changes_nothing_whatever_the_tokenizer():

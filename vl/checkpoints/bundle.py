@@ -96,7 +96,7 @@ def load(name: str | Path) -> Bundle:
     Raises:
         ValueError: there is no such checkpoint, it is damaged, or it asks for more than it may.
     """
-    from vl.checkpoints.foreign import load_foreign
+    from vl.checkpoints.foreign import load_foreign, require_weights
 
     text = str(name)
     if not Path(text).exists() and re.fullmatch(r"(hf-hub:)?[\w.-]+/[\w.-]+", text):
@@ -104,6 +104,8 @@ def load(name: str | Path) -> Bundle:
     if not Path(text).exists() and "://" not in text and ":" in text:
         model, _, weights = text.partition(":")
         return load_foreign(weights, model)
+    if not Path(text).exists():
+        require_weights(text)
     path = local_path(name)
     if path.is_dir() and not (path / ".metadata").exists():
         config = read_json(path / "config.json") if (path / "config.json").is_file() else {}
@@ -157,10 +159,7 @@ def _content(config: Any) -> Any:
 def _load_folder(folder: Path, config: Tree) -> Bundle:
     _check_schema(config, folder)
     files = {Path(name).name: (folder / Path(name).name).read_bytes() for name in config.get("files", ())}
-    bundle = Bundle.build(config, files)
-    load_strict(bundle.model, load_tensors(folder / "model.safetensors"), folder)
-    bundle.model.eval()
-    return bundle
+    return _filled(Bundle.build(config, files), load_tensors(folder / "model.safetensors"), folder)
 
 
 def _from_training(checkpoint: Mapping[str, Any], path: Path) -> Bundle:
@@ -168,25 +167,20 @@ def _from_training(checkpoint: Mapping[str, Any], path: Path) -> Bundle:
     _check_schema(own, path)
     trees = {name: portable(tree) for name, tree in own["config"].items()}
     files = {name: bytes(content.tolist()) for name, content in own["files"].items()}
-    bundle = Bundle.build(trees | {"image": _without_randomness(trees.get("image"))}, files)
-    load_strict(bundle.model, find_weights(checkpoint), path)
+    return _filled(Bundle.build(trees, files), find_weights(checkpoint), path)
+
+
+def _filled(bundle: Bundle, weights: Mapping[str, Any], path: Path) -> Bundle:
+    """The bundle with weights, as evaluation uses it: no dropout, and no chance in what happens to a picture."""
+    load_strict(bundle.model, weights, path)
     bundle.model.eval()
+    bundle.image = bundle.image.without_chance() if bundle.image else None
     return bundle
 
 
 def _check_schema(config: Mapping[str, Any], path: Path) -> None:
     if config.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {config.get('schema')!r}; this version of VL reads {SCHEMA}")
-
-
-def _without_randomness(tree: Tree | None) -> Tree | None:
-    """The image stage of a training run as evaluation uses it."""
-    if tree is None:
-        return None
-    arguments = dict(tree.get("init_args") or {}) | {"augment": None}
-    if "Random" in str((arguments.get("crop") or {}).get("class_path")):
-        arguments["crop"] = None
-    return {**tree, "init_args": arguments}
 
 
 def _place_files(tree: Tree | None, files: Mapping[str, bytes], folder: str) -> Tree | None:

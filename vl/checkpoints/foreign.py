@@ -8,6 +8,7 @@ from typing import Any
 
 import open_clip
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 
 from vl.checkpoints.bundle import Bundle, Tree, read_json
 from vl.checkpoints.clip import Config, from_open_clip, infer_config
@@ -36,6 +37,19 @@ def load_foreign(source: str | Path, model: str | None = None) -> Bundle:
     state = find_weights(load_tensors(path))
     config = read_config(model) if model else infer_config(state)
     return _bundle(config, from_open_clip(state), path, pretrained)
+
+
+def require_weights(name: str) -> None:
+    """Refuse the name of an open_clip model alone.
+
+    Raises:
+        ValueError: it is one; lists its pretrained weights.
+    """
+    if name in open_clip.list_models():
+        tags = ", ".join(list_pretrained_tags_by_model(name)) or "none"
+        raise ValueError(
+            f"{name} is a model of open_clip: name its weights too, as {name}:TAG or {name}:FILE; tags: {tags}"
+        )
 
 
 def _from_folder(folder: Path) -> Bundle:
@@ -76,7 +90,14 @@ def _hf_pixels(folder: Path) -> Mapping[str, Any]:
 
 
 def _bundle(config: Config, state: Mapping[str, Any], source: Path, pixels: Mapping[str, Any]) -> Bundle:
-    bundle = Bundle.build(clip_trees(config, pixels))
+    text = config["text_cfg"]
+    tokenizer: Tree = {}
+    files: Mapping[str, bytes] = {}
+    if text.get("hf_tokenizer_name"):
+        tokenizer, files, pad_id = _hugging_face_tokenizer(text, source)
+        # SigLIP's tower attends to the padding, so it has to be the tokenizer's.
+        config = {**config, "text_cfg": {**text, "pad_id": pad_id}}
+    bundle = Bundle.build(clip_trees(config, pixels) | tokenizer, files)
     load_strict(bundle.model, {name: value.float() for name, value in state.items()}, source)
     bundle.model.eval()
     return bundle
@@ -94,11 +115,32 @@ def clip_trees(config: Config, pixels: Mapping[str, Any]) -> Tree:
     stage: Tree = {"size": size, "oversample": float("inf"), "interpolation": pixels.get("interpolation", "bicubic")}
     if pixels.get("resize_mode") == "squash":
         stage["crop"] = {"class_path": "vl.data.stages.Squash"}
-    if "hf_tokenizer_name" in config["text_cfg"]:
-        raise ValueError(f"VL has no tokenizer {config['text_cfg']['hf_tokenizer_name']}, which this model needs")
-    length = config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    length = config["text_cfg"].get("context_length", DEFAULT_CONTEXT_LENGTH)
     return {
         "model": {"class_path": "vl.models.two_tower.TwoTower", "init_args": {"image": image, "text": text, **bias}},
         "tokenizer": {"class_path": "vl.data.tokenizers.ClipTokenizer", "init_args": {"context_length": length}},
         "image": {"class_path": "vl.data.stages.ImageStage", "init_args": stage},
     }
+
+
+def _hugging_face_tokenizer(text: Mapping[str, Any], source: Path) -> tuple[Tree, Mapping[str, bytes], int]:
+    """The tree, the file and the padding id of a text tower's tokenizer, from beside its weights or from the hub.
+
+    Raises:
+        ValueError: it cannot be had, or the tower's settings ask of it what VL's has not.
+    """
+    from transformers import AutoTokenizer
+
+    place = source if (source / "tokenizer_config.json").is_file() else text["hf_tokenizer_name"]
+    settings = {"clean": "whitespace", **text.get("tokenizer_kwargs", {})}
+    if unknown := settings.keys() - {"clean"}:
+        raise ValueError(f"VL has no tokenizer with {', '.join(sorted(unknown))}, which this model needs")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    except Exception as error:  # the library raises all kinds
+        raise ValueError(f"the tokenizer {place} cannot be had: {str(error).splitlines()[0]}") from error
+    arguments = {"file": "tokenizer.json", "pad_token": tokenizer.pad_token, **settings}
+    arguments["context_length"] = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    tree = {"class_path": "vl.data.hugging_face_tokenizer.HuggingFaceTokenizer", "init_args": arguments}
+    files = {"tokenizer.json": tokenizer.backend_tokenizer.to_str().encode()}
+    return {"tokenizer": tree}, files, tokenizer.pad_token_id

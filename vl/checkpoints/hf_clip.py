@@ -94,6 +94,7 @@ def hugging_face_config(config: Mapping[str, Any]) -> Config:
     vision, text = config["vision_cfg"], config["text_cfg"]
     plain_vision = {"image_size", "layers", "width", "head_width", "mlp_ratio", "patch_size"}
     plain_text = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "eos_id", "pool_type"}
+    plain_vision.add("patch_dropout")  # nothing is dropped outside of training
     odd = sorted({*vision} - plain_vision | {*text} - plain_text)
     if odd or not isinstance(vision["layers"], int) or "init_logit_bias" in config:
         raise ValueError(

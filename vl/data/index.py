@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -227,8 +228,11 @@ class ShardSet:
     def _check(self, max_bad: float) -> None:
         known = [summary for summary in self.summaries if summary]
         bad, samples = sum(summary.bad for summary in known), sum(summary.samples for summary in known)
+        reasons = "; ".join(reason for _, reason in self.bad[:3])
         if bad > max_bad * samples:
-            reasons = "; ".join(reason for _, reason in self.bad[:3])
             raise ValueError(f"{bad} of {samples} samples are malformed, more than {max_bad:.0%} (max_bad): {reasons}")
         if not len(self):
-            raise ValueError(f"{self.shards[0]}, ...: no sample has an example for {self.view}")
+            shards = self.shards[0] + (", ..." if len(self.shards) > 1 else "")
+            raise ValueError(f"{shards}: none of {samples} samples has an example for {self.view}")
+        if bad:
+            warnings.warn(f"{bad} of {samples} samples are malformed and left out: {reasons}", stacklevel=4)

@@ -157,7 +157,7 @@ class ClipTokenizer(Tokenizer):
     def clean(self, text: str) -> str:
         # On printable ASCII without entities, ftfy and html.unescape change nothing: most captions skip their cost.
         if not (text.isascii() and text.isprintable() and "&" not in text):
-            text = html.unescape(html.unescape(ftfy.fix_text(text)))
+            text = repair(text)
         return " ".join(text.split()).lower()
 
     def encode(self, texts: Sequence[Words], languages: Sequence[int] | None = None) -> Text:
@@ -199,11 +199,7 @@ class CorpusTokenizer(Tokenizer):
 
     def __init__(self, file: str, context_length: int = 64) -> None:
         path = Path(file)
-        content = _read(path)
-        try:
-            core = Core.from_str(content.decode())
-        except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"{path} is no JSON of the `tokenizers` library: {error}") from error
+        content, core = read_core(path)
         _name_special_tokens(self, core.get_vocab(), path)
         super().__init__(core, path, context_length, content)
 
@@ -221,6 +217,24 @@ def prepare_bert(core: Core, lowercase: bool) -> None:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(token, core.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
+
+
+def repair(text: str) -> str:
+    """A text whose encoding was mistaken, or whose HTML entities were left (once or twice), as it was meant."""
+    return html.unescape(html.unescape(ftfy.fix_text(text)))
+
+
+def read_core(file: Path) -> tuple[bytes, Core]:
+    """The content of a JSON of the `tokenizers` library, and the tokenizer it describes.
+
+    Raises:
+        ValueError: there is no such file, or it is something else.
+    """
+    content = _read(file)
+    try:
+        return content, Core.from_str(content.decode())
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"{file} is no JSON of the `tokenizers` library: {error}") from error
 
 
 def _name_special_tokens(tokenizer: Tokenizer, vocab: dict[str, int], file: Path) -> None:

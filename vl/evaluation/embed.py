@@ -162,9 +162,6 @@ def read_samples(shards: str | Sequence[str], limit: int | None = None) -> Itera
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: at least 1 sample must be read")
     shard_set = ShardSet(shards, PictureView())
-    if malformed := sum(summary.bad for summary in shard_set.summaries if summary):
-        shard, why = shard_set.bad[0]
-        warnings.warn(f"{malformed} malformed samples are left out ({shard}: {why})", stacklevel=2)
     return (_read(shard_set, number) for number in range(min(len(shard_set), limit or len(shard_set))))
 
 

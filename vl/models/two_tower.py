@@ -54,6 +54,8 @@ class TwoTower(VLModel):
         # One element, not a scalar: FSDP2 cannot shard scalars.
         self.logit_scale = nn.Parameter(torch.full((1,), logit_scale))
         self.logit_bias = None if logit_bias is None else nn.Parameter(torch.full((1,), logit_bias))
+        if logit_bias is not None:
+            self.provides |= {"logit_bias"}
         self.vocab_size, self.context_length = text.vocab_size, text.context_length
         self.image_size = image.image_size
 
