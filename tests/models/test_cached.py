@@ -1,12 +1,10 @@
-"""Towers that remember give what the tower gives, and compute each content once."""
+"""A tower that remembers gives what the tower gives, and computes each picture once."""
 
 import pytest
 import torch
 from torch import nn
 
-from vl.batch import Text
-from vl.models.cached import CachedImage, CachedText
-from vl.models.text_transformer import TextTransformer
+from vl.models.cached import CachedImage
 from vl.models.timm_image import TimmImage
 
 
@@ -25,17 +23,6 @@ def test_pictures_are_computed_once():
     torch.testing.assert_close(cached(pixels[[0, 1, 1]]), wanted[[0, 1, 1]])
     torch.testing.assert_close(cached(pixels[[3, 1, 2, 0]]), wanted[[3, 1, 2, 0]])
     assert sizes == [2, 2]
-
-
-def test_texts_are_computed_once_whatever_their_padding():
-    tower = TextTransformer(vocab_size=50, context_length=8, width=16, layers=1, heads=2, embed_dim=8, frozen=True)
-    ids = torch.tensor([[1, 2, 3, 0], [4, 5, 0, 0]])
-    text = Text(ids, ids > 0)
-    wanted, sizes = tower(text), watch(tower)
-    cached = CachedText(tower)
-    torch.testing.assert_close(cached(text), wanted)
-    torch.testing.assert_close(cached(Text(ids[1:, :2], ids[1:, :2] > 0)), wanted[1:])
-    assert sizes == [2]
 
 
 def test_a_full_memory_computes_again():
