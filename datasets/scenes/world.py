@@ -58,6 +58,8 @@ PRESETS = {
         cards=0.0,
     ),
 }
+# For pictures of 64 px and image tokens of 8 px: the same, with things that such a token can spell.
+PRESETS["generate"] = replace(PRESETS["simple"], sides=(("large", (76, 84)),))
 #: One in so many pairs is kept out of training.
 _HELD_OUT = {"concept-colour": 8, "concept-concept": 20, "concept-place": 8, "colour-place": 8}
 

@@ -38,13 +38,17 @@ class CaptionView(View):
         return [texts][: len(texts)] if self.choose == "one" else [(text,) for text in texts]
 
     def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
+        text, language = self.choose_caption(sample, inner, draw)
+        return Example(sample.key, text, language, (picture(sample),))
+
+    def choose_caption(self, sample: Sample, inner: int, draw: Draw) -> tuple[str, int]:
+        """The text of example number `inner`, and the index of its language."""
         captions = self._captions(sample.record)
         if self.choose == "one" and len(captions) > 1:
             inner = int(draw.fold("caption").integers(len(captions)))
         if inner >= len(captions):
             raise ValueError(f"sample {sample.key} has no caption number {inner} in {self.languages or 'any language'}")
-        caption = captions[inner]
-        return Example(sample.key, caption.text, language_index(caption.language), (picture(sample),))
+        return captions[inner].text, language_index(captions[inner].language)
 
     def _captions(self, record: Record) -> tuple[Caption, ...]:
         if self.languages is None:

@@ -1,0 +1,159 @@
+"""DALL-E's discrete VAE: a convolutional ResNet whose bottleneck is a categorical distribution in every cell.
+
+"Zero-Shot Text-to-Image Generation", arXiv:2102.12092, section 2.1 and appendix A.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from math import sqrt
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vl.batch import Batch, Reconstruction
+from vl.losses.reconstruction import kl_to_uniform, squeeze_pixels, unsqueeze_pixels
+from vl.models.image_tokenizer import ImageTokenizer, to_grid, to_unit
+
+#: Kernels of the four convolutions of a block.
+ENCODER_KERNELS, DECODER_KERNELS = (3, 3, 3, 1), (1, 3, 3, 3)
+GROUPS = 4
+
+
+class Block(nn.Module):
+    """A bottleneck block; its residual path has a small constant gain instead of a normalisation.
+
+    Args:
+        in_width, out_width: channels.
+        gain: factor on the residual path, 1 / (blocks of the network)².
+        kernels: of the four convolutions.
+    """
+
+    def __init__(self, in_width: int, out_width: int, gain: float, kernels: tuple[int, ...]) -> None:
+        super().__init__()
+        hidden, self.gain = out_width // 4, gain
+        widths = (in_width, hidden, hidden, hidden, out_width)
+        path: OrderedDict[str, nn.Module] = OrderedDict()
+        for i, kernel in enumerate(kernels):
+            path[f"relu_{i + 1}"] = nn.ReLU()
+            path[f"conv_{i + 1}"] = conv(widths[i], widths[i + 1], kernel)
+        self.id_path = nn.Identity() if in_width == out_width else conv(in_width, out_width, 1)
+        self.res_path = nn.Sequential(path)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        return self.id_path(x) + self.gain * self.res_path(x)
+
+
+def conv(in_width: int, out_width: int, kernel: int) -> nn.Conv2d:
+    """A convolution that keeps the size, with DALL-E's start weights."""
+    layer = nn.Conv2d(in_width, out_width, kernel, padding=kernel // 2)
+    nn.init.normal_(layer.weight, std=1 / sqrt(in_width * kernel**2))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def group(
+    in_width: int, out_width: int, blocks: int, kernels: tuple[int, ...], resize: nn.Module | None
+) -> nn.Sequential:
+    """Some blocks of one resolution, then what changes it."""
+    gain = 1 / (GROUPS * blocks) ** 2
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for i in range(blocks):
+        layers[f"block_{i + 1}"] = Block(out_width if i else in_width, out_width, gain, kernels)
+    if resize is not None:
+        layers["pool" if isinstance(resize, nn.MaxPool2d) else "upsample"] = resize
+    return nn.Sequential(layers)
+
+
+class Encoder(nn.Module):
+    """Pixels to the logits of every cell's codes; module names are those of OpenAI's release."""
+
+    def __init__(self, num_codes: int, width: int, blocks: int) -> None:
+        super().__init__()
+        widths = (width, width, 2 * width, 4 * width, 8 * width)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(input=conv(3, width, 7))
+        for i in range(GROUPS):
+            pool = nn.MaxPool2d(2) if i < GROUPS - 1 else None
+            layers[f"group_{i + 1}"] = group(widths[i], widths[i + 1], blocks, ENCODER_KERNELS, pool)
+        output = OrderedDict[str, nn.Module](relu=nn.ReLU(), conv=conv(8 * width, num_codes, 1))
+        self.blocks = nn.Sequential(OrderedDict(layers, output=nn.Sequential(output)))
+
+    def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k s s"]:
+        return self.blocks(x)
+
+
+class Decoder(nn.Module):
+    """One-hot codes, or a mixture of them, to six maps: mu and ln b of red, green and blue."""
+
+    def __init__(self, num_codes: int, width: int, blocks: int, start: int) -> None:
+        super().__init__()
+        widths = (start, 8 * width, 4 * width, 2 * width, width)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(input=conv(num_codes, start, 1))
+        for i in range(GROUPS):
+            up = nn.Upsample(scale_factor=2, mode="nearest") if i < GROUPS - 1 else None
+            layers[f"group_{i + 1}"] = group(widths[i], widths[i + 1], blocks, DECODER_KERNELS, up)
+        output = OrderedDict[str, nn.Module](relu=nn.ReLU(), conv=conv(width, 6, 1))
+        self.blocks = nn.Sequential(OrderedDict(layers, output=nn.Sequential(output)))
+
+    def forward(self, x: Float[Tensor, "b k s s"]) -> Float[Tensor, "b 6 h w"]:
+        return self.blocks(x)
+
+
+class DiscreteVAE(ImageTokenizer):
+    """Pictures as grids of codes, trained through the Gumbel-softmax relaxation.
+
+    In training a cell is a mixture of codes, drawn at the temperature that the objective sets; otherwise it is its
+    likeliest code. The Gumbel noise comes from torch's generator, as dropout does. `Reconstruction.commitment` is the
+    sum over pictures and cells of the divergence from the uniform prior.
+
+    Args:
+        num_codes: size of the codebook.
+        width: channels at full resolution; the deepest layers have eight times as many.
+        blocks: blocks of each of the four groups.
+        image_size: pixels a side, a multiple of 8.
+        decoder_start: channels the decoder begins with.
+    """
+
+    provides = frozenset({"reconstruction", "temperature"})
+    block_classes = (Block,)
+    temperature: Tensor
+
+    def __init__(
+        self, num_codes: int = 8192, width: int = 256, blocks: int = 2, image_size: int = 256, decoder_start: int = 128
+    ) -> None:
+        super().__init__()
+        self.num_codes, self.image_size, self.width = num_codes, image_size, 8 * width
+        self.encoder = Encoder(num_codes, width, blocks)
+        self.decoder = Decoder(num_codes, width, blocks, decoder_start)
+        self.register_buffer("temperature", torch.ones(1))
+
+    def logits(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b k s s"]:
+        return self.encoder(squeeze_pixels(to_unit(pixels)))
+
+    def forward(self, batch: Batch) -> Reconstruction:
+        """`pixels` of the result are the six maps of the decoder: mu and ln b of the squeezed pixels' logits."""
+        logits = self.logits(batch.visual.pixels).float()
+        codes = logits.argmax(1)
+        cells = F.gumbel_softmax(logits, float(self.temperature), dim=1) if self.training else one_hot(codes, logits)
+        kl = kl_to_uniform(logits.movedim(1, 3).flatten(0, 2))
+        return Reconstruction(self.decoder(cells).float(), codes.flatten(1), kl.sum())
+
+    def encode(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
+        return self.logits(pixels).argmax(1).flatten(1)
+
+    def decode(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
+        weight, bias = self.decoder.blocks.input.weight, self.decoder.blocks.input.bias
+        # The first layer's answer to a one-hot code is one column of its weights.
+        x = F.embedding(to_grid(codes), weight[:, :, 0, 0].T).movedim(3, 1) + bias[:, None, None]
+        return self.show(self.decoder.blocks[1:](x))
+
+    @staticmethod
+    def show(maps: Float[Tensor, "b 6 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """The picture at the middle of the distribution that six maps describe."""
+        return unsqueeze_pixels(torch.sigmoid(maps[:, :3].float()))
+
+
+def one_hot(codes: Int[Tensor, "b s s"], like: Float[Tensor, "b k s s"]) -> Float[Tensor, "b k s s"]:
+    return torch.zeros_like(like).scatter_(1, codes[:, None], 1.0)
