@@ -79,7 +79,7 @@ class Demo:
         run = yaml.safe_load(text)
         model = run["model"]["model"]["init_args"]
         lines = [len(path.read_text().rstrip("\n").split("\n")) for path in (self.out / "vocab.txt", find(BERT_VOCAB))]
-        model["text"]["init_args"]["extra_tokens"] = lines[0] - lines[1]
+        model["text"]["init_args"]["tower"]["init_args"]["extra_tokens"] = lines[0] - lines[1]
         run["seed_everything"] = run["data"]["seed"] = run["model"]["seed"] = self.seed
         if self.quick:
             run["trainer"] |= {"max_steps": 3, "val_check_interval": 3}

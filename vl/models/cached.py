@@ -1,4 +1,4 @@
-"""A frozen image tower that remembers: what cannot change is computed once for every picture."""
+"""Frozen towers that remember: what cannot change is computed once for every picture and text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from vl.models.towers import ImageTower
+from vl.batch import Text
+from vl.models.towers import ImageTower, TextTower, Tower
 
 
 class Memory:
@@ -31,6 +32,11 @@ class Memory:
         return torch.stack([found[key] if key in found else self.rows[key] for key in keys])
 
 
+def _require_frozen(tower: Tower) -> None:
+    if not tower.frozen:
+        raise ValueError(f"only a frozen tower can remember: set frozen of {type(tower).__name__}")
+
+
 class CachedImage(ImageTower):
     """A frozen image tower that computes each picture once.
 
@@ -46,8 +52,7 @@ class CachedImage(ImageTower):
 
     def __init__(self, tower: ImageTower, max_bytes: int = 2**30) -> None:
         super().__init__()
-        if not tower.frozen:
-            raise ValueError(f"only a frozen tower can remember: set frozen of {type(tower).__name__}")
+        _require_frozen(tower)
         self.tower, self.memory = tower, Memory(max_bytes)
         self.embed_dim, self.image_size, self.mean, self.std = tower.embed_dim, tower.image_size, tower.mean, tower.std
 
@@ -61,3 +66,44 @@ class CachedImage(ImageTower):
     def forward(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         contents = [row.tobytes() for row in pixels.cpu().numpy()]
         return self.memory.get(contents, lambda places: self.tower(pixels[places.to(pixels.device)]))
+
+
+class CachedText(TextTower):
+    """A frozen text tower that computes each text once, but those that it `learns_from`.
+
+    Args:
+        tower: the frozen tower.
+        max_bytes: of features to keep; texts seen after that are computed every time.
+
+    Raises:
+        ValueError: the tower is not frozen.
+    """
+
+    def __init__(self, tower: TextTower, max_bytes: int = 2**30) -> None:
+        super().__init__()
+        _require_frozen(tower)
+        self.tower, self.memory = tower, Memory(max_bytes)
+        self.embed_dim, self.vocab_size = tower.embed_dim, tower.vocab_size
+        self.context_length = tower.context_length
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return self.tower.blocks()
+
+    def depth_of(self, name: str) -> float:
+        return self.tower.depth_of(name.removeprefix("tower."))
+
+    def forward(self, text: Text) -> Float[Tensor, "b e"]:
+        learnt = self.tower.learns_from(text)
+        if learnt.all():
+            return self.tower(text)
+        known = self._recall(text.rows(~learnt))
+        if not learnt.any():
+            return known
+        places = torch.cat([(~learnt).nonzero(), learnt.nonzero()]).squeeze(1)
+        return torch.cat([known, self.tower(text.rows(learnt))])[places.argsort()]
+
+    @torch.no_grad()
+    def _recall(self, text: Text) -> Float[Tensor, "b e"]:
+        rows = zip(text.ids.cpu().numpy(), text.mask.cpu().numpy(), strict=True)
+        contents = [ids[mask].tobytes() for ids, mask in rows]
+        return self.memory.get(contents, lambda places: self.tower(text.rows(places.to(text.ids.device))))

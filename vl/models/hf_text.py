@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vl.batch import Text
 from vl.models.towers import TextTower
 
+#: Texts that run together on a CPU.
+_GROUP = 64
 #: Sizes of well-known encoders; everything else is `BertConfig`'s default.
 PRESETS: dict[str, dict[str, Any]] = {
     "minilm-l6": {"model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
@@ -82,7 +85,20 @@ class HFText(TextTower):
     def blocks(self) -> Sequence[nn.Module]:
         return list(self.encoder.encoder.layer)
 
+    def learns_from(self, text: Text) -> Bool[Tensor, " b"]:
+        if not self.frozen or self.extra is None:
+            return super().learns_from(text)
+        return (text.ids >= self.encoder.get_input_embeddings().num_embeddings).any(1)
+
     def forward(self, text: Text) -> Float[Tensor, "b e"]:
+        if text.ids.device.type != "cpu" or len(text.ids) <= _GROUP:
+            return self._features(text)
+        # On a CPU small batches cost no more a row, and texts of like length together leave little to pad.
+        order = text.mask.sum(1).argsort()
+        features = torch.cat([self._features(text.rows(rows)) for rows in order.split(_GROUP)])
+        return features[order.argsort()]
+
+    def _features(self, text: Text) -> Float[Tensor, "b e"]:
         length = int(text.mask.sum(1).max())
         ids, mask = text.ids[:, :length], text.mask[:, :length]
         hidden = self.encoder(inputs_embeds=self._embed(ids), attention_mask=mask).last_hidden_state

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isqrt
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -93,6 +93,10 @@ class TextTower(Tower):
 
     vocab_size: int
     context_length: int
+
+    def learns_from(self, text: Text) -> Bool[Tensor, " b"]:
+        """Whether a text's features can change in training: of a frozen tower, those of texts with trained tokens."""
+        return torch.full((len(text.ids),), not self.frozen, device=text.ids.device)
 
     def forward(self, text: Text) -> Float[Tensor, "b e"]:
         raise NotImplementedError
