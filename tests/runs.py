@@ -6,18 +6,28 @@ import os
 import signal
 from pathlib import Path
 
+import torch
 import yaml
 from PIL import Image
 from pytorch_lightning import Callback
+from torch import nn
+from torch.nn import functional
 
+from vl.batch import Loss
 from vl.data.shards import ShardWriter
+from vl.tasks.base import Task
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "purple", "orange", "grey")
 DEBUG = Path(__file__).parents[1] / "configs/debug/clip.yaml"
 
 
-def write_shards(folder: Path, name: str = "train", count: int = 96, per_shard: int = 24) -> str:
-    """Squares that differ in colour and size, each with two captions; returns the shards' pattern."""
+def write_shards(
+    folder: Path, name: str = "train", count: int = 96, per_shard: int = 24, broken: tuple[int, ...] = ()
+) -> str:
+    """Squares that differ in colour and size, each with two captions; returns the shards' pattern.
+
+    Of the pictures that are `broken` only the first half is there.
+    """
     with ShardWriter(folder, name, max_count=per_shard) as writer:
         for i in range(count):
             picture = Image.new("RGB", (40, 36), COLOURS[i % 8])
@@ -25,7 +35,9 @@ def write_shards(folder: Path, name: str = "train", count: int = 96, per_shard: 
             buffer = io.BytesIO()
             picture.save(buffer, "png")
             captions = [{"text": f"a {COLOURS[i % 8]} square"}, {"text": f"number {i} is {COLOURS[i % 8]}"}]
-            writer.write(f"{name}{i:04d}", {"png": buffer.getvalue(), "json": {"captions": captions}})
+            data = buffer.getvalue()
+            png = data[: len(data) // 2] if i in broken else data
+            writer.write(f"{name}{i:04d}", {"png": png, "json": {"captions": captions}})
     return f"{folder}/{name}-*.tar"
 
 
@@ -60,6 +72,25 @@ def read_steps(folder: Path) -> dict[int, tuple[float, list[str]]]:
     """Loss and keys of each step of a run; of a step that was trained twice, the last."""
     lines = [json.loads(line) for line in (folder / "run/steps.jsonl").read_text().splitlines()]
     return {line["step"]: (line["loss"], line["keys"]) for line in lines}
+
+
+class IsRed(Task):
+    """Is the picture more red than green?"""
+
+    needs = frozenset({"image_emb"})
+
+    def setup(self, model) -> None:
+        self.head = nn.Linear(model.width, 1)
+
+    def forward(self, output, batch, target) -> Loss:
+        colours = batch.visual.pixels.float().mean((2, 3))
+        red = (colours[:, 0] > colours[:, 1]).float()
+        losses = functional.binary_cross_entropy_with_logits(self.head(output.image_emb)[:, 0], red, reduction="none")
+        return Loss(losses.sum(), torch.tensor(len(losses)))
+
+    def answer(self, output, batch) -> list[dict]:
+        probs = self.head(output.image_emb)[:, 0].sigmoid().tolist()
+        return [{"key": key, "prob": prob} for key, prob in zip(batch.keys, probs, strict=True)]
 
 
 class Kill(Callback):

@@ -23,16 +23,16 @@ COMMANDS = {
 }
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=COMMANDS, help="what to write")
     parser.add_argument("source", help="any checkpoint (to consolidate: a sharded folder)")
     parser.add_argument("target", help="the folder (consolidate: the file) to write")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     try:
         print(COMMANDS[arguments.command](arguments.source, arguments.target))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"convert_checkpoint: {error}")
 
 
 if __name__ == "__main__":

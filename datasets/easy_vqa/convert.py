@@ -85,12 +85,12 @@ def in_val(picture: Path) -> bool:
     return int.from_bytes(blake2b(picture.read_bytes(), digest_size=8).digest(), "big") / 2**64 < VAL
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="data/easy_vqa", help="folder for the shards and their card (%(default)s)")
     parser.add_argument("--limit", type=int, help="at most this many pictures of each split, to try it out")
     parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s: reading is quick)")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     card = Card(
         name="easy_vqa",
         source=f"PyPI easy-vqa {version('easy-vqa')}",

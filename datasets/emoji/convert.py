@@ -189,13 +189,13 @@ def parts(chosen: list[list[Emoji]], size: int) -> list[Part]:
     ]
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="data/emoji", help="folder for the shards and their card (%(default)s)")
     parser.add_argument("--size", type=int, default=224, help="side of a picture in pixels (%(default)s)")
     parser.add_argument("--limit", type=int, help="about this many base concepts, evenly spread, to try it out")
     parser.add_argument("--workers", type=int, help="processes (one for each core)")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     chosen = concepts(args.limit)
     card = Card(
         name="emoji",

@@ -1,12 +1,16 @@
 """What the command line says to what cannot be meant: a few lines with the key, the file and the nearest name."""
 
+import json
+
 import pytest
 import torch
 import yaml
+from ranks import run_ranks
 from runs import write_run, write_shards
 
 from vl.train.cli import main
 from vl.train.command import Command
+from vl.train.logging import CsvLog
 
 IMAGE = "model__model__init_args__image"
 
@@ -29,6 +33,10 @@ TYPOS = {
     "a module": ({f"{IMAGE}__class_path": "vl.models.open_clip_imag.OpenClipImage"}, "did you mean 'open_clip_image'?"),
     "a class of another kind": ({f"{IMAGE}__class_path": "vl.objectives.itc.ITC"}, "not correspond to a subclass"),
     "a function": ({f"{IMAGE}__class_path": "os.system"}, "not correspond to a subclass"),
+    "a function for a callback": (
+        {"trainer__callbacks": [{"class_path": "os.system"}]},
+        "to a subclass of Callback",
+    ),
     "a key of an objective": ({"model__objectives__itc__init_args__chnk": 3}, "did you mean 'chunk'?"),
     "a key of a source": ({"data__train__0__init_args__weigth": 3}, "did you mean 'weight'?"),
     "a key of the trainer": ({"trainer__max_stpes": 3}, "did you mean 'max_steps'?"),
@@ -144,6 +152,41 @@ def test_half_a_checkpoint_is_refused(tmp_path, say):
     (tmp_path / "half.ckpt").write_bytes(whole.read_bytes()[:-1000])
     code, message = say("validate", "--config", write_run(tmp_path), f"--ckpt_path={tmp_path}/half.ckpt")
     assert (code, "is not whole" in message, str(whole) in message) == (1, True, True), message
+
+
+def test_figures_can_go_to_weights_and_biases_if_it_is_installed(tmp_path, say, monkeypatch):
+    def missing(**_):
+        raise ModuleNotFoundError("wandb")
+
+    monkeypatch.setattr("pytorch_lightning.loggers.WandbLogger", missing)
+    changes = {"trainer__logger": None}
+    code, message = say("fit", "--config", write_run(tmp_path, **changes), "--wandb=emoji")
+    assert (code, "--wandb emoji needs the package wandb" in message) == (1, True), message
+    used = []
+    monkeypatch.setattr("pytorch_lightning.loggers.WandbLogger", lambda **given: used.append(given) or CsvLog(tmp_path))
+    main(["fit", "--config", str(write_run(tmp_path, **changes)), "--wandb=emoji", "--trainer.max_steps=1"])
+    assert used == [{"project": "emoji", "save_dir": str(tmp_path / "run")}]
+
+
+def command(words):
+    main(words)
+
+
+def test_answers_are_a_line_an_example_at_any_number_of_ranks(tmp_path):
+    """37 examples: the first rank has one more."""
+    changes = {"model__objectives__colour": {"class_path": "runs.IsRed"}}
+    main(["fit", "--config", str(write_run(tmp_path, **changes)), "--trainer.max_steps=2"])
+    words = ["predict", "--config", str(write_run(tmp_path, **changes)), "--ckpt_path=last"]
+    main(words)
+    answers = (tmp_path / "run/answers.jsonl").read_text()
+    lines = [json.loads(line) for line in answers.splitlines()]
+    assert [line["key"] for line in lines] == [f"val{i:04d}" for i in range(37)]
+    assert {line["task"] for line in lines} == {"colour"}
+    run_ranks(command, [*words, "--trainer.strategy=ddp", "--trainer.devices=2"])
+    again = [json.loads(line) for line in (tmp_path / "run/answers.jsonl").read_text().splitlines()]
+    assert [line.pop("prob") for line in again] == pytest.approx([line.pop("prob") for line in lines], abs=1e-6)
+    assert again == lines
+    assert not list((tmp_path / "run").glob("answers.*.jsonl"))
 
 
 def test_only_tasks_can_predict(tmp_path, say):

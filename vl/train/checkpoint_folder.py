@@ -69,7 +69,7 @@ def tidy(folder: Path, keep: int) -> None:
 def remove(path: Path) -> None:
     if path.is_dir():
         # First out of sight, so that a kill in between leaves no half folder under a checkpoint's name.
-        hidden = path.with_name(path.name + TEMPORARY) if path.suffix != TEMPORARY else path
+        hidden = path.with_name(f"{path.name}.old{TEMPORARY}") if path.suffix != TEMPORARY else path
         if hidden != path:
             shutil.rmtree(hidden, ignore_errors=True)
             path.replace(hidden)

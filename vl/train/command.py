@@ -121,7 +121,10 @@ class Command(LightningCLI):
         if project := self._get(self.config, "wandb"):
             from pytorch_lightning.loggers import WandbLogger
 
-            loggers.append(WandbLogger(project=project, save_dir=root))
+            try:
+                loggers.append(WandbLogger(project=project, save_dir=root))
+            except ModuleNotFoundError as error:
+                raise ValueError(f"--wandb {project} needs the package wandb: pip install wandb") from error
         return loggers
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import csv
 import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +111,7 @@ class StepLog(Callback):
 
 
 class Answers(Callback):
-    """`answers.jsonl`: the answers of `vl predict`, a line an example, in the order of the ranks."""
+    """`answers.jsonl`: the answers of `vl predict`, a line an example, in their order whatever the number of ranks."""
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         part = _part(trainer, trainer.global_rank)
@@ -117,17 +119,26 @@ class Answers(Callback):
         part.write_text("")
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
+        places = [(dataloader_idx, example) for example in batch.draw.examples.tolist()]
         with _part(trainer, trainer.global_rank).open("a") as file:
-            file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in outputs)
+            for place, answer in zip(cycle(places), outputs, strict=False):  # one task's answers after another's
+                file.write(json.dumps([place, answer], ensure_ascii=False) + "\n")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.strategy.barrier("answers")
         if trainer.is_global_zero:
             parts = [_part(trainer, rank) for rank in range(trainer.world_size)]
+            rows = sorted((json.loads(row) for part in parts for row in part.open()), key=itemgetter(0))
             with (Path(trainer.default_root_dir) / "answers.jsonl").open("w") as file:
-                file.writelines(part.read_text() for part in parts)
+                file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for _, answer in rows)
             for part in parts:
                 part.unlink()
 

@@ -14,6 +14,8 @@ from typing import Any
 _UNKNOWN_KEY = re.compile(r"(?:[Oo]ption|arguments:) '?(?:--)?([\w.+-]+)'?")
 _NO_ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _NO_MODULE = re.compile(r"No module named '([\w.]+)'")
+#: What jsonargparse says of every class it cannot make, after the reason.
+_EMPTY_WORDS = re.compile(r"Expected a <class 'NoneType'>|Subclass types expect one of|^\s+a (class path|dict with)")
 _WRONG_BASE = re.compile(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)")
 
 
@@ -65,7 +67,7 @@ def _is_plain(value: Any) -> bool:
 def _deepest(message: str) -> tuple[str, str]:
     """(the lines that lead to the innermost problem, that problem), from an indented tree of problems."""
     lines = [line.replace("- ", "  ", 1) if line.lstrip().startswith("- ") else line for line in message.splitlines()]
-    lines = [line for line in lines if line.strip() and "Expected a <class 'NoneType'>" not in line] or [message]
+    lines = [line for line in lines if line.strip() and not _EMPTY_WORDS.search(line)] or [message]
     depths = [len(line) - len(line.lstrip()) for line in lines]
     deepest = depths.index(max(depths))
     path, depth = [], depths[deepest]
