@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vl.batch import Batch, Visual
+from vl.data.regions_member import Regions, pad
 from vl.data.sample import Sample
 from vl.data.stages import BadMember, ImageStage
 from vl.data.tokenizers import Tokenizer
@@ -29,7 +30,13 @@ class Collator:
         self.tokenizer, self.image = tokenizer, image
 
     def read(
-        self, view: View, sample: Sample, inner: int, draw: Draw, numbers: Sequence[float] | None = None
+        self,
+        view: View,
+        sample: Sample,
+        inner: int,
+        draw: Draw,
+        numbers: Sequence[float] | None = None,
+        change: Callable[[Example], Example] | None = None,
     ) -> Example:
         """An example of a sample with its pictures decoded.
 
@@ -39,13 +46,15 @@ class Collator:
             inner: Which of the sample's examples.
             draw: The example's numbers, one row.
             numbers: Those of its first picture, if they were drawn already (which is cheaper for a whole batch).
+            change: Happens to the example before its pictures are decoded.
 
         Raises:
             BadMember: the record is malformed, or a member is missing or cannot be read; carries the key.
         """
         try:
             example = view.example(sample, inner, draw)
-            if not example.images or self.image is None:
+            example = change(example) if change else example
+            if self.image is None or not any(isinstance(image, bytes) for image in example.images):
                 return self.decode(example)
             first = self.image.numbers(draw)[0] if numbers is None else numbers
             others = (self.image.numbers(draw.fold(slot))[0] for slot in range(1, len(example.images)))
@@ -59,7 +68,7 @@ class Collator:
         Raises:
             BadMember: a picture cannot be read.
         """
-        if not example.images:
+        if not any(isinstance(image, bytes) for image in example.images):
             return example
         if self.image is None:
             raise TypeError("the view reads pictures, but the data has no image stage; set `image`")
@@ -70,15 +79,12 @@ class Collator:
     def __call__(
         self, examples: Sequence[Example], draw: Draw | None = None, objectives: tuple[str, ...] = ()
     ) -> Batch:
-        """A batch of examples whose pictures are pixels or still bytes.
+        """A batch of examples whose pictures are pixels, still bytes, or regions.
 
         Where examples have k > 1 pictures (all equally many), row `i * k + j` of `pairs` joins text i with its
         picture j.
         """
-        examples = [
-            self.decode(example) if any(isinstance(image, bytes) for image in example.images) else example
-            for example in examples
-        ]
+        examples = [self.decode(example) for example in examples]
         texts = [example.text for example in examples if example.text is not None]
         images: list[Any] = [image for example in examples for image in example.images]
         per_example = len(images) // len(examples)
@@ -87,16 +93,24 @@ class Collator:
         if texts and self.tokenizer is None:
             raise TypeError("the view reads texts, but the data has no tokenizer; set `tokenizer`")
         rows = torch.arange(len(images))
+        targets = {name: _stack([example.targets[name] for example in examples]) for name in examples[0].targets}
         return Batch(
             text=self.tokenizer.encode(texts, [example.language for example in examples]) if texts else None,
-            visual=Visual(pixels=torch.stack(images)) if images else None,
+            visual=_visual(images) if images else None,
             pairs=torch.stack([rows // per_example, rows], dim=1) if per_example > 1 else None,
             group=rows // per_example if per_example > 1 else None,
-            targets={name: _stack([example.targets[name] for example in examples]) for name in examples[0].targets},
+            matched=_stack([example.matched for example in examples]) if examples[0].matched is not None else None,
+            codes=targets.pop("codes", None),
+            targets=targets,
             objectives=objectives,
             keys=tuple(example.key for example in examples),
             draw=draw,
         )
+
+
+def _visual(images: list[Any]) -> Visual:
+    """Pictures as pixels, or as regions."""
+    return pad(images) if isinstance(images[0], Regions) else Visual(pixels=torch.stack(images))
 
 
 def _stack(values: list[Any]) -> Any:

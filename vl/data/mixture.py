@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from vl.data.index import ShardSet
+from vl.data.negatives import Negatives
 from vl.data.order import ORDER_VERSION, Epoch, Order, Shuffle
+from vl.data.remote import ShardCache
 from vl.data.tokenizers import Tokenizer
 from vl.data.views.base import View
 from vl.draw import Draw
@@ -29,8 +31,9 @@ class Source:
         objectives: Names of the objectives that its steps train; empty trains all.
         weight: How often a step takes this source, relative to the other sources.
         name: What reports call it; by default `source0`, `source1`, ...
-        cache: Folder for the index (by default beside each shard) and for remote shards.
+        cache: Folder for the index (by default beside each shard) and for remote shards, or a `ShardCache`.
         max_bad: A larger share of malformed samples or unreadable examples stops the run.
+        negatives: Gives some examples the text or picture of another sample (`Batch.matched` says which).
     """
 
     def __init__(
@@ -40,13 +43,15 @@ class Source:
         objectives: tuple[str, ...] = (),
         weight: float = 1.0,
         name: str | None = None,
-        cache: str | None = None,
+        cache: str | ShardCache | None = None,
         max_bad: float = 0.05,
+        negatives: Negatives | None = None,
     ) -> None:
         if not weight > 0:
             raise ValueError(f"the weight of a source must be positive, not {weight}; leave out a source not wanted")
         self.shards, self.view, self.objectives = shards, view, tuple(objectives)
         self.weight, self.name, self.cache, self.max_bad = weight, name, cache, max_bad
+        self.negatives = negatives
 
     @cached_property
     def opened(self) -> ShardSet:
@@ -127,6 +132,7 @@ class Mixture:
         for name, source in zip(self.names, self.sources, strict=True):
             parts[f"weight of {name}"] = source.weight
             parts[f"view of {name}"] = repr(source.view)
+            parts[f"negatives of {name}"] = repr(source.negatives)
             parts[f"objectives of {name}"] = ", ".join(source.objectives)
             parts[f"shards of {name}"] = source.opened.digest
         return parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 from vl.batch import Batch
 from vl.data.collate import Collator
 from vl.data.mixture import Source
+from vl.data.negatives import Other, candidates
 from vl.data.stages import BadMember
 from vl.data.views.base import Example
 from vl.draw import Draw
@@ -51,6 +53,7 @@ class Reader(Dataset):
     def __init__(self, sources: Sequence[Source], seed: int, collator: Collator) -> None:
         self.shards = [source.opened for source in sources]
         self.views = [source.view for source in sources]
+        self.negatives = [source.negatives for source in sources]
         self.objectives = [source.objectives for source in sources]
         self.seed, self.collator = seed, collator
 
@@ -99,7 +102,22 @@ class Reader(Dataset):
         """An example with its pictures decoded; a damaged shard is an error of its own, not a bad member."""
         sample = self.shards[source].read(example_id)
         inner = self.shards[source].locate(example_id)[2]
-        return self.collator.read(self.views[source], sample, inner, draw, numbers)
+        negatives, change = self.negatives[source], None
+        if negatives is not None:
+            others = self._others(source, sample.key, draw)
+            change = partial(negatives.apply, record=sample.record, draw=draw, others=others)
+        return self.collator.read(self.views[source], sample, inner, draw, numbers, change)
+
+    def _others(self, source: int, key: str, draw: Draw) -> Iterator[Other]:
+        """Records of the samples of other keys, in random order, each with a way to make its example."""
+        shards, view = self.shards[source], self.views[source]
+        for candidate in candidates(len(shards), draw):
+            try:
+                sample = shards.read(candidate)
+            except BadMember:
+                continue
+            if sample.key != key:
+                yield sample.record, partial(view.example, sample, shards.locate(candidate)[2], draw)
 
     def _candidates(self, request: Request, example_id: int) -> Iterator[int]:
         """The example, and if bad ones are replaced the others of its shard, from the next one on and around."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -99,9 +100,12 @@ class Opposite(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Object(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`name_zh` is the name in Chinese, where that is known."""
+
     box: Box
     name: str
     attributes: tuple[str, ...] = ()
+    name_zh: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -158,7 +162,7 @@ class Sample:
     key: str
     members: Mapping[str, bytes]
 
-    @property
+    @cached_property
     def record(self) -> Record:
         return read_record(self.members, self.key)
 

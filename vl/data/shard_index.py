@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from vl.data.regions_member import REGIONS
 from vl.data.sample import IMAGE_MEMBERS, MAX_TEXT_BYTES, TEXT_MEMBERS, read_record
 from vl.data.tables import keep_tables, read_metadata, read_tables
 from vl.data.tar import BLOCK, Member, last_part, samples
@@ -202,6 +203,8 @@ class _Builder:
     def _count(self, key: str, members: Mapping[str, Member]) -> int:
         if wants(self.view, IMAGE_MEMBERS) and not any(last_part(kind) in IMAGE_MEMBERS for kind in members):
             raise ValueError(f"sample {key} has no picture (one of the members {', '.join(IMAGE_MEMBERS)})")
+        if REGIONS in self.view.members and not any(kind.endswith(REGIONS) for kind in members):
+            raise ValueError(f"sample {key} has no regions (member {REGIONS}); tools/extract_regions.py makes them")
         texts = {}
         for kind in TEXT_MEMBERS:
             if kind in members and kind in self.view.members:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vl.data.regions_member import Regions
 from vl.data.sample import IMAGE_MEMBERS, TEXT_MEMBERS, Record, Sample
 from vl.draw import Draw
 
@@ -17,15 +18,17 @@ class Example:
     """One example: its texts and pictures before tokenizing and decoding.
 
     `text` is one text or a pair of them, None where the view reads none; `language` indexes
-    `vl.data.sample.LANGUAGES`. `images` holds encoded bytes until the image stage turns them into uint8 (3, h, w).
+    `vl.data.sample.LANGUAGES`. `images` holds encoded bytes until the image stage turns them into uint8 (3, h, w), or
+    the pictures' regions. `matched` says whether text and picture belong together, None where nobody asks.
     `targets` is what the task's loss and metric read: numbers and tensors are stacked, anything else is kept as it is.
     """
 
     key: str
     text: str | tuple[str, str] | None = None
     language: int = -1
-    images: tuple[bytes | Tensor, ...] = ()
+    images: tuple[bytes | Tensor | Regions, ...] = ()
     targets: Mapping[str, Any] = field(default_factory=dict)
+    matched: bool | None = None
 
 
 class View:

@@ -1,0 +1,119 @@
+"""Pairs that do not match: an example is given the text or the picture of another sample of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from vl.data.sample import Record
+from vl.data.views.base import Example
+from vl.draw import Draw
+
+Other = tuple[Record, Callable[[], Example]]
+#: Others that are drawn at random before all are tried in turn.
+_DRAWN = 64
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Which examples are mismatched, and how: a pure function of the example's draw and the source.
+
+    The other sample is drawn over the whole source. Its text is never one that is true of the picture: not one of the
+    picture's own, and where samples list `objects` it mentions one that the picture does not show.
+
+    Args:
+        rate: the share of examples that are mismatched.
+        swap: what comes from the other sample: the text (ViLBERT, LXMERT), the picture (UNITER), or the second text
+            of a pair (VisualBERT).
+        opposites: the share of swapped texts that are a stored opposite of the own one instead, where there is any.
+        same_count: the other sample lists as many objects.
+
+    Raises:
+        ValueError: a share is none, or opposites are asked for where texts are not swapped.
+    """
+
+    rate: float = 0.5
+    swap: Literal["text", "picture", "second text"] = "text"
+    opposites: float = 0.0
+    same_count: bool = False
+
+    def __post_init__(self) -> None:
+        for name, share in (("rate", self.rate), ("opposites", self.opposites)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is {share}; it is a share in 0..1")
+        if self.opposites and self.swap != "text":
+            raise ValueError(f"opposites are texts: they go with swap 'text', not {self.swap!r}")
+
+    def apply(self, example: Example, record: Record, draw: Draw, others: Iterable[Other]) -> Example:
+        """The example as it is or mismatched, which `matched` says.
+
+        Args:
+            example: made of a sample.
+            record: of that sample.
+            draw: the example's numbers, one row.
+            others: records of other samples in the order to try them, each with a way to make its example.
+
+        Raises:
+            ValueError: no other sample will do.
+        """
+        draw = draw.fold("mismatch")
+        if float(draw.fold("rate").uniform()) >= self.rate:
+            return replace(example, matched=True)
+        opposites = [text for text, _ in opposites_of(record, example.text)]
+        if opposites and float(draw.fold("opposite?").uniform()) < self.opposites:
+            text = opposites[int(draw.fold("opposite").integers(len(opposites)))]
+            return replace(example, text=text, matched=False)
+        for other, make in others:
+            if self.same_count and len(other.objects) != len(record.objects):
+                continue
+            if (swapped := self._swap(example, record, make(), other)) is not None:
+                return swapped
+        alike = " with as many objects" if self.same_count else ""
+        raise ValueError(f"sample {example.key}: no other sample{alike} has a text that is false of it")
+
+    def _swap(self, example: Example, record: Record, found: Example, other: Record) -> Example | None:
+        """The mismatched example; None if its text might be true of its picture."""
+        if self.swap == "picture":
+            return (
+                None
+                if _may_be_true(example.text, record, other)
+                else replace(example, images=found.images, matched=False)
+            )
+        if self.swap == "text":
+            return (
+                None
+                if _may_be_true(found.text, other, record)
+                else replace(example, text=found.text, language=found.language, matched=False)
+            )
+        assert isinstance(example.text, tuple)
+        assert isinstance(found.text, tuple)
+        if found.language != example.language or _may_be_true(found.text[1], other, record):
+            return None
+        return replace(example, text=(example.text[0], found.text[1]), matched=False)
+
+
+def opposites_of(record: Record, text: object) -> Iterator[tuple[str, str]]:
+    """(opposite, its kind) of a caption of the record: texts one change away that are false of the picture."""
+    places = {f"captions/{index}" for index, caption in enumerate(record.captions) if caption.text == text}
+    return ((opposite.text, opposite.kind) for opposite in record.opposites if opposite.of in places)
+
+
+def candidates(number: int, draw: Draw) -> Iterator[int]:
+    """Examples of a source of `number` in the order in which they are tried as the other one."""
+    drawn = draw.fold("other").integers(number, _DRAWN)[0].tolist()
+    yield from drawn
+    yield from ((drawn[-1] + step) % number for step in range(1, number))
+
+
+def _may_be_true(text: object, told_of: Record, shown: Record) -> bool:
+    """Whether a text about one picture might be true of another one."""
+    texts = set(text) if isinstance(text, tuple) else {text}
+    if not texts.isdisjoint(caption.text for caption in shown.captions):
+        return True
+    if not (told_of.objects and shown.objects):
+        return False
+    there = {name for thing in shown.objects for name in (thing.name, thing.name_zh) if name}
+    named = {name for thing in told_of.objects for name in (thing.name, thing.name_zh) if name}
+    mentioned = {name for name in named if any(name.lower() in str(part).lower() for part in texts)}
+    return mentioned <= there if mentioned else not named.isdisjoint(there)
