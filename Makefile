@@ -6,11 +6,11 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 export TORCH_INDEX
 
-.PHONY: setup demo demo-ui test test-slow lint browser clean
+.PHONY: setup demo demo-ui test test-slow lint browser detectron2 clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,3s/^# //p' Makefile; echo "also: setup test-slow lint browser demo-ui clean"
+	@sed -n '1,3s/^# //p' Makefile; echo "also: setup test-slow lint browser detectron2 demo-ui clean"
 
 setup:
 	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11, or name one: make PYTHON=/path/to/python"; exit 1; }
@@ -37,6 +37,10 @@ lint: setup
 # A Chromium for the browser tests, where the system has none.
 browser: setup
 	$(RUN) -m playwright install chromium
+
+# detectron2 without a compiler, for region features.
+detectron2: setup
+	$(RUN) tools/install_detectron2.py
 
 clean:
 	rm -rf $(VENV) runs data build *.egg-info

@@ -32,7 +32,7 @@ from vl.regions.extractor import Extractor, Picture
 from vl.regions.pictures import pictures_of, read_shard
 
 #: Pictures an extractor is given at a time; the activations of more do not fit a processor's cache.
-_GROUP = 16
+_GROUP = 8
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Float, UInt8
@@ -23,7 +23,7 @@ class Picture:
     objects: tuple[Object, ...] = ()
 
 
-class Extractor(Protocol):
+class Extractor:
     """Finds the regions of pictures; it is sent to worker processes, so it can be pickled.
 
     Rows are sorted by confidence, the highest first; a picture may have none. In `class_probs` and `attribute_probs`
@@ -34,11 +34,19 @@ class Extractor(Protocol):
     def settings(self) -> Mapping[str, object]:
         """What the card says of it: detector, sha256 of its weights, colour order, box convention, non-maximum
         suppression, class vocabulary, limits of the number of rows."""
-        ...
+        raise NotImplementedError
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Regions]:
         """The regions of each picture."""
-        ...
+        raise NotImplementedError
+
+
+def weights_of(about: Mapping[str, object] | None) -> Mapping[str, object]:
+    """What a card says of a detector's weights; None stands for random ones, and is said loudly."""
+    if about is None:
+        warnings.warn("RANDOM WEIGHTS: this detector was never trained, its regions mean nothing", stacklevel=4)
+        return {"weights": "NONE: random numbers"}
+    return about
 
 
 def by_confidence(regions: Regions) -> Regions:
@@ -49,8 +57,3 @@ def by_confidence(regions: Regions) -> Regions:
 def background_first(probs: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
     """Moves the last column to the front: detectron2 keeps the background there, all region models look for it here."""
     return torch.cat([probs[:, -1:], probs[:, :-1]], dim=1)
-
-
-def no_regions(like: Regions) -> Regions:
-    """Regions of the same widths with no row."""
-    return like.rows(slice(0, 0))

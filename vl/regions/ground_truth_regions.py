@@ -13,14 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vl.data.regions_member import Regions
-from vl.regions.extractor import Picture, by_confidence
+from vl.regions.extractor import Extractor, Picture, by_confidence
 from vl.regions.known_boxes import KnownBoxes
 from vl.regions.region_backbone import RegionBackbone
 from vl.regions.region_classifier import BACKGROUND, RegionClassifier, fit
 
 
 @dataclass(frozen=True)
-class GroundTruthRegions:
+class GroundTruthRegions(Extractor):
     """Jittered boxes of the objects among boxes of the background (see `KnownBoxes`).
 
     Args:

@@ -1,0 +1,1 @@
+"""Readers of published region features: one file a format."""
