@@ -150,7 +150,7 @@ def results(large: list[dict[str, float]], small: list[dict[str, float]], args: 
     return found
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=10_000_000, help="samples of the larger index (%(default)s)")
     parser.add_argument("--per-shard", type=int, default=10_000, help="samples of a shard (%(default)s)")
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="measured runs of each size (%(default)s)")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--quick", action="store_true", help=f"only show that it works: {QUICK}")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     if args.quick:
         vars(args).update(QUICK)
     with tempfile.TemporaryDirectory() as temporary:

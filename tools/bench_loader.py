@@ -178,7 +178,7 @@ def measure(shards: str, train: bool, args: argparse.Namespace) -> Comparison:
     )
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
     parser.add_argument("--data", help="shards of jpg + txt to read instead of made ones")
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="alternating pairs after warm-up")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="the same in seconds, to see that it works")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     if args.quick:
         vars(args).update(QUICK)
     torch.set_num_threads(1)

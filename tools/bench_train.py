@@ -2,20 +2,23 @@
 
 python tools/bench_train.py --peer open_clip --precision fp32 --json runs/bench/train.json
 
-Every peer is a file in tools/bench_peers/ with `cases(args) -> Iterator[Case]`.
+Every peer is a file in tools/bench_peers/ with `BATCH` and `cases(args) -> Iterator[Case]`. Beside the rates stand the
+share of the GEMM peak that ours reaches: its matrix products, counted, over those a large one does in the same time.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from vl.report.figures import Comparison, compare, rate, settings, write_bench
 
@@ -77,38 +80,59 @@ def difference(ours: Side, peer: Side, precision: str) -> float:
 
 def measure(case: Case, args: argparse.Namespace) -> Comparison:
     check = difference(case.ours, case.peer, args.precision)
-    steps = []
+    work, peaks, steps = flops(case.ours), [gemm_peak(args.precision)], []
     for side in (case.ours, case.peer):
         optimizer = torch.optim.AdamW(side.model.parameters(), lr=1e-4, weight_decay=0.2, fused=True)
         steps.append(rate(side.step_with(optimizer, args.precision), args.batch))
-    return compare(
+    found = compare(
         *steps,
         name=case.name,
         case=case.case,
         unit="samples/s",
         pairs=args.repeats,
         check=check,
-        settings=case.settings,
     )
+    peaks.append(gemm_peak(args.precision))
+    reached = work * found.ours / args.batch
+    own = {"GFLOP a step": work / 1e9, "GEMM peak, GFLOP/s": max(peaks) / 1e9, "share of it": reached / max(peaks)}
+    return replace(found, settings={**case.settings, **own})
 
 
-def main() -> None:
+def flops(side: Side) -> float:
+    """Floating-point operations of the matrix products of a step; those inside attention are not counted."""
+    with FlopCounterMode(display=False) as counter:
+        side.results("fp32")
+    return counter.get_total_flops()
+
+
+def gemm_peak(precision: str) -> float:
+    """Operations a second of one large matrix product; the median of six."""
+    size = 2048
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, size, size, dtype=dtype)
+    return median(rate(lambda: a @ b, 2 * size**3)() for _ in range(6))
+
+
+def main(words: list[str] | None = None) -> None:
     peers = sorted(path.stem for path in (Path(__file__).parent / "bench_peers").glob("*.py"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", choices=peers, default="open_clip")
     parser.add_argument("--precision", choices=TOLERANCE, default="fp32")
-    parser.add_argument("--batch", type=int, default=64, help="examples a step")
+    parser.add_argument("--regime", choices=("ragged", "fixed"), help="lengths of the region models; both if not given")
+    parser.add_argument("--batch", type=int, help="examples a step; the peer's file names the default")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of timed steps")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", help="where the figures go")
     parser.add_argument("--quick", action="store_true", help=f"a short run of the same code: {QUICK}")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     if args.quick:
         vars(args).update(QUICK)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    results = [measure(case, args) for case in import_module(f"bench_peers.{args.peer}").cases(args)]
+    peer = import_module(f"bench_peers.{args.peer}")
+    args.batch = args.batch or peer.BATCH
+    results = [measure(case, args) for case in peer.cases(args)]
     own = {"batch": args.batch, "seed": args.seed, "precision": args.precision, "peer": args.peer}
     write_bench(args.json, results, settings(**own), quick=args.quick, tolerance=TOLERANCE[args.precision])
 

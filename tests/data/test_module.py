@@ -144,11 +144,13 @@ def test_a_missing_shard_is_named(shards):
         data(shards, train=[Source(f"{shards}/nowhere-000000.tar", CaptionView())]).prepare_data()
 
 
-def test_the_constructor_is_the_schema(shards):
+def test_the_constructor_is_the_schema(shards, tmp_path):
     parser = ArgumentParser()
     parser.add_class_arguments(ShardData, "data")
+    cache = {"class_path": "vl.data.remote.ShardCache", "init_args": {"folder": str(tmp_path), "max_bytes": 10}}
+    view = {"class_path": "vl.data.views.caption.CaptionView"}
     tree = {
-        "train": [{"shards": f"{shards}/train-a-*.tar", "view": {"class_path": "vl.data.views.caption.CaptionView"}}],
+        "train": [{"shards": f"{shards}/train-a-*.tar", "view": view, "cache": cache}],
         "tokenizer": {"class_path": "vl.data.tokenizers.ClipTokenizer", "init_args": {"context_length": 32}},
         "image": {
             "size": 8,
@@ -162,6 +164,7 @@ def test_the_constructor_is_the_schema(shards):
     assert module.order == LengthBuckets(pool=4)
     assert module.image.crop == RandomResizedCrop(scale=(0.5, 1.0))
     assert module.tokenizer.context_length == 32
+    assert module.train[0].cache.max_bytes == 10
     assert len(next(iter(module.train_dataloader()))[0]) == 4
 
 

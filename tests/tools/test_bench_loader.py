@@ -1,14 +1,11 @@
 """The loader's benchmark runs, in its quick form, and says what was asked of it."""
 
 import json
-import subprocess
-import sys
 
 
-def test_the_quick_benchmark_writes_both_cases(tmp_path):
+def test_the_quick_benchmark_writes_both_cases(tmp_path, run_tool):
     out = tmp_path / "loader.json"
-    command = [sys.executable, "tools/bench_loader.py", "--quick", "--json", str(out)]
-    subprocess.run(command, check=True, timeout=280, capture_output=True)
+    run_tool("bench_loader", "--quick", "--json", out)
     report = json.loads(out.read_text())
     assert report["schema"] == 1
     assert report["quick"] is True

@@ -1,19 +1,12 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).resolve().parents[2] / "tools/bench_train.py"
-
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=[pytest.mark.slow, pytest.mark.bf16])])
-def test_quick_run_agrees_with_open_clip(tmp_path, precision):
+def test_quick_run_agrees_with_open_clip(tmp_path, run_tool, precision):
     """Loss, embeddings and gradients of both sides on the timed captions; the times themselves mean nothing here."""
-    command = [sys.executable, str(TOOL), "--quick", "--precision", precision, "--json", str(tmp_path / "out.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_tool("bench_train", "--quick", "--precision", precision, "--json", tmp_path / "out.json", "--threads", 1)
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["quick"]
     assert [result["case"] for result in found["results"]] == ["padded to 77", "cut to the longest"]

@@ -24,6 +24,7 @@ from vl.models.two_tower import TwoTower
 from vl.objectives.itc import ITC
 
 MODEL, IMAGE_SIZE, CONTEXT = "ViT-S-16", 112, 77
+BATCH = 32
 PREFIXES = {"image.tower.": "visual.", "text.tower.": ""}
 
 
@@ -40,7 +41,8 @@ def cases(args: argparse.Namespace) -> Iterator[Case]:
 def captioned_pictures(count: int) -> Batch:
     """Random pictures, with captions of 12 tokens on average, start and end included (COCO-like)."""
     lengths = (torch.randn(count) * 2.8 + 12).round().clamp(5, CONTEXT).long()
-    lengths += (12 * count - int(lengths.sum())) // count
+    missing, few = divmod(12 * count - int(lengths.sum()), count)
+    lengths += missing + (torch.arange(count) < few)
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
     ids = torch.randint(1, 49406, mask.shape) * mask
     ids[:, 0] = 49406
