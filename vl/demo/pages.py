@@ -34,7 +34,7 @@ def rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     found = {(r["split"], r["language"], r["model"]): r for r in report["results"]}
     for split, language in ((split, language) for language in LANGUAGES for split in SPLITS):
         vl, ridge = (found[split, language, model]["metrics"] for model in ("vl", "ridge"))
-        ratio = ["∞" if vl[f"ratio_to_ridge{end}"] is None else f"{vl[f'ratio_to_ridge{end}']:.2f}" for end in ENDS]
+        ratio = [times(vl[f"ratio_to_ridge{end}"]) for end in ENDS]
         count = found[split, language, "vl"]["n"]
         yield (
             split, language, f"{count:,}", f"{vl['mean_recall']:.1f}", f"{ridge['mean_recall']:.1f}",
@@ -43,11 +43,16 @@ def rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         )  # fmt: skip
 
 
+def times(ratio: float | None) -> str:
+    """A ratio with three digits; None stands for a control that found nothing."""
+    return "∞" if ratio is None else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
+
+
 def print_summary(report: Path) -> None:
     """The table that `make demo` ends with."""
     content = json.loads(report.read_text())
     title = "quick run: these figures mean nothing" if content["quick"] else None
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=EXPLAINED, caption_justify="left")
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0, caption=EXPLAINED, caption_justify="left")
     for column in COLUMNS:
         table.add_column(escape(column), justify="left" if column in COLUMNS[:2] else "right", no_wrap=True)
     for row in rows(content):

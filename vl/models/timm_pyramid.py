@@ -13,7 +13,7 @@ from vl.models.timm_image import TimmImage
 from vl.models.towers import Colour, normalize_pixels
 
 #: Pictures that a frozen backbone takes at a time on a CPU.
-_GROUP = 16
+_GROUP = 4
 
 
 class TimmPyramid(TimmImage):
@@ -41,7 +41,7 @@ class TimmPyramid(TimmImage):
         self.embed_dim = sum(self.widths)
 
     def forward(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
-        # A frozen backbone has no batch statistics: in small groups its activations stay in the processor's cache.
+        # A frozen backbone has no batch statistics: in small groups its activations stay in the cache, and their memory is reused.
         groups = pixels.split(_GROUP) if self.frozen and pixels.device.type == "cpu" else [pixels]
         return torch.cat([self._features(group) for group in groups])
 

@@ -2,7 +2,7 @@
 
 MFU (model FLOPs utilisation; Chowdhery et al. 2022, "PaLM", arXiv:2204.02311, appendix B): the share of the machine's
 matrix-multiplication peak that a step's FLOPs make use of. Both are measured: the peak by a short product at the run's
-precision when training starts, the FLOPs by counting those of the first step.
+precision when training starts, the FLOPs by counting those of one step in every logged interval.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Progress(ProgressBar):
 
     Args:
         every_seconds: How often a line is printed where there is no terminal.
-        mfu: Measure the peak (about half a second) and count the FLOPs of the first step.
+        mfu: Measure the peak (about half a second) and count the FLOPs of a step in every logged interval.
     """
 
     def __init__(self, every_seconds: float = 10.0, mfu: bool = True) -> None:
@@ -58,7 +58,7 @@ class Progress(ProgressBar):
             self._bar.start()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if self._steps == 0 and self.mfu:
+        if self._steps <= 1 and self.mfu:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
@@ -66,8 +66,8 @@ class Progress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sequence[Batch], batch_idx: int
     ) -> None:
         now = time.monotonic()
-        if self._steps == 0:  # The first step warms up and is counted; the clock starts after it.
-            self._end_count()
+        self._end_count()
+        if self._steps == 0:  # The first step warms up; the clock starts after it.
             self._steps, self._since, self._printed = 1, now, now
             return
         self._steps += 1
