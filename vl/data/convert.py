@@ -2,6 +2,7 @@
 
 A recipe may be stopped at any time: a part that is whole is not made again, nothing half-written keeps its final
 name, and a complete data set is recognised by its card. Two processes that run one recipe wait for each other.
+Samples whose picture is missing are counted, and listed in `missing.txt` beside the card.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from filelock import FileLock
@@ -26,24 +28,33 @@ from vl.data.card import CARD, Card, Shard, read_card, verify_shards, write_card
 from vl.data.sample import Record
 from vl.data.shards import ShardWriter, encode_members
 
+#: Where samples without their picture are listed, one a line: its name and what is wrong.
+MISSING = "missing.txt"
 #: A key and its members, as `ShardWriter.write` takes them.
 Made = tuple[str, Mapping[str, bytes | str | Mapping | Record]]
 #: Applies a function to items, in order.
 Map = Callable[[Callable, Iterable], Iterable]
 
 
+class Missing(NamedTuple):
+    """In place of a sample: the name of a picture that could not be had, and why."""
+
+    picture: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Part:
     """Some shards of a split, called `name-000000.tar` and so on.
 
-    `make` turns each of `items` into a sample, or into None to leave it out; it runs in several processes, so that it
-    is a function of a module (not a lambda) and its errors name the file and line they are about.
+    `make` turns each of `items` into a sample, into `Missing`, or into None to leave it out; it runs in several
+    processes, so that it is a function of a module (not a lambda) and its errors name the file and line they are about.
     """
 
     name: str
     split: str
     items: Sequence[Any]
-    make: Callable[[Any], Made | None]
+    make: Callable[[Any], Made | Missing | None]
     max_count: int = 10_000
 
 
@@ -66,41 +77,84 @@ def convert(out: str | Path, card: Card, parts: Sequence[Part], workers: int | N
         if old and msgspec.structs.replace(old, shards=()) == card and not verify_shards(out, old):
             print(f"{out} is complete: {_summary(old)}")
             return old
+        start = time.perf_counter()
         with processes(workers) as run, _progress() as progress:
-            shards = [shard for part in parts for shard in _write(out, card, part, run, progress)]
-        done = msgspec.structs.replace(card, shards=tuple(shards))
+            written = [_write(out, card, part, run, progress) for part in parts]
+        done = msgspec.structs.replace(card, shards=tuple(shard for part in written for shard in part.shards))
+        missing = [one for part in written for one in part.missing]
+        _list_missing(out, missing, done)
         write_card(out, done)
         _clean(out, old, done)
-    print(f"{out}: {_summary(done)}")
+    made = sum(part.made for part in written)
+    rate = f" ({made / (time.perf_counter() - start):,.0f} samples/s)" if made else ""
+    print(f"{out}: {_summary(done)}{rate}")
     return done
 
 
-def _write(out: Path, card: Card, part: Part, run: Map, progress: Progress) -> list[Shard]:
+class _Written(NamedTuple):
+    """What came of a part; `made` counts the samples of this run, 0 where it had been made before."""
+
+    shards: list[Shard]
+    missing: list[Missing]
+    made: int
+
+
+def _list_missing(out: Path, missing: Sequence[Missing], card: Card) -> None:
+    """Write the list, or take away the one of another run.
+
+    Raises:
+        ValueError: nothing but missing pictures: most likely they are elsewhere.
+    """
+    if missing and not card.shards:
+        raise ValueError(f"none of the {len(missing):,} pictures can be had, the first: {': '.join(missing[0])}")
+    (out / MISSING).unlink(missing_ok=True)
+    if missing:
+        temporary = out / f".{MISSING}.tmp"
+        temporary.write_text("".join(f"{one.picture}\t{one.reason}\n" for one in missing), encoding="utf-8")
+        temporary.replace(out / MISSING)
+        print(f"{len(missing):,} pictures are missing: see {out / MISSING}")
+
+
+def _write(out: Path, card: Card, part: Part, run: Map, progress: Progress) -> _Written:
     """Write a part, unless a record beside it says that this was done."""
     record = out / f".{part.name}.part.json"
     head = msgspec.json.encode([card, len(part.items), part.max_count], order="sorted").decode()
-    if record.is_file():
-        before, shards = msgspec.json.decode(record.read_bytes(), type=tuple[str, tuple[Shard, ...]])
-        if before == head and not verify_shards(out, msgspec.structs.replace(card, shards=shards)):
-            return list(shards)
+    before = _done_before(record, head)
+    if before and not verify_shards(out, msgspec.structs.replace(card, shards=tuple(before.shards))):
+        return before
     # The old card no longer holds once a shard is replaced.
     (out / CARD).unlink(missing_ok=True)
     task = progress.add_task(part.name, total=len(part.items))
+    missing, number = [], 0
     with ShardWriter(out, part.name, part.split, part.max_count) as writer:
         for made in run(partial(_make, part.make), part.items):
-            if made is not None:
+            if isinstance(made, Missing):
+                missing.append(made)
+            elif made is not None:
                 writer.write(*made)
+                number += 1
             progress.advance(task)
     temporary = record.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.json.encode((head, writer.shards)))
+    temporary.write_bytes(msgspec.json.encode((head, writer.shards, missing)))
     temporary.replace(record)
-    return writer.shards
+    return _Written(writer.shards, missing, number)
 
 
-def _make(make: Callable[[Any], Made | None], item: Any) -> tuple[str, dict[str, bytes]] | None:
+def _done_before(record: Path, head: str) -> _Written | None:
+    """What an earlier run made of the same part."""
+    if not record.is_file():
+        return None
+    try:
+        before, shards, missing = msgspec.json.decode(record.read_bytes(), type=tuple[str, list[Shard], list[Missing]])
+    except msgspec.MsgspecError:  # of another version
+        return None
+    return _Written(shards, missing, 0) if before == head else None
+
+
+def _make(make: Callable[[Any], Made | Missing | None], item: Any) -> tuple[str, dict[str, bytes]] | Missing | None:
     """Encode a sample where it is made, so that the parent has less to do."""
     made = make(item)
-    return made and (made[0], encode_members(made[1]))
+    return made if made is None or isinstance(made, Missing) else (made[0], encode_members(made[1]))
 
 
 def _clean(out: Path, old: Card | None, new: Card) -> None:

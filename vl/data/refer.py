@@ -29,11 +29,12 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class Refer:
-    """The expressions of one of the data sets, and its pictures (`file_name`, `width`, `height`) by id."""
+    """The expressions of one of the data sets; its pictures (`file_name`, `width`, `height`) by id, and by the same the
+    boxes of all objects that people drew in them, each with the name of its class."""
 
     references: list[Reference]
     images: Mapping[int, Mapping[str, Any]]
-    boxes: Mapping[int, list[tuple[float, float, float, float]]]
+    objects: Mapping[int, list[tuple[tuple[float, float, float, float], str]]]
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -78,10 +79,11 @@ def read_refer(folder: str | Path, refs_name: str | None = None) -> Refer:
     path = folder / (refs_name or _only(folder))
     instances = read_json(folder / "instances.json")
     images = {row["id"]: row for row in instances["images"]}
+    classes = {row["id"]: row["name"] for row in instances["categories"]}
     box_of = {row["id"]: tuple(map(float, row["bbox"])) for row in instances["annotations"]}
-    boxes: dict[int, list[Any]] = {}
+    objects: dict[int, list[Any]] = {}
     for row in instances["annotations"]:
-        boxes.setdefault(row["image_id"], []).append(box_of[row["id"]])
+        objects.setdefault(row["image_id"], []).append((box_of[row["id"]], classes[row["category_id"]]))
     references = []
     for number, ref in enumerate(read_refs(path)):
         try:
@@ -91,7 +93,7 @@ def read_refer(folder: str | Path, refs_name: str | None = None) -> Refer:
             ]
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}, entry {number} is malformed: {error!r}") from error
-    return Refer(references, images, boxes)
+    return Refer(references, images, objects)
 
 
 def _only(folder: Path) -> str:
