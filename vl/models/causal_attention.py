@@ -40,8 +40,9 @@ class RelaxedAttention(Attention):
         self, q: _Heads, k: _Heads, v: _Heads, mask: Bool[Tensor, "#b 1 l l"], pivots: Int[Tensor, "b p"] | None = None
     ) -> Float[Tensor, "b l d"]:
         scores = (q / (self.alpha * sqrt(q.shape[3]))) @ k.transpose(2, 3)
-        scores = (scores - scores.amax(3, keepdim=True)) * self.alpha
-        out = scores.masked_fill(~mask, float("-inf")).softmax(3) @ v
+        # The maximum of what may be seen: that of all keys could leave nothing but -inf.
+        scores = scores.masked_fill(~mask, float("-inf"))
+        out = ((scores - scores.amax(3, keepdim=True)) * self.alpha).softmax(3) @ v
         return out.transpose(1, 2).flatten(2)
 
 

@@ -151,11 +151,10 @@ class MovingAverageCodebook(Codebook):
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        counts, sums = sum_over_ranks(self.step_counts), sum_over_ranks(self.step_sums)
+        self.counts.lerp_(sum_over_ranks(self.step_counts), 1 - self.decay)
+        self.sums.lerp_(sum_over_ranks(self.step_sums), 1 - self.decay)
         self.step_counts.zero_()
         self.step_sums.zero_()
-        self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
         if self.decay < 1:
             total = self.counts.sum()
             smoothed = (self.counts + 1e-5) / (total + self.num_codes * 1e-5) * total

@@ -63,13 +63,5 @@ def dalle_pattern(layers: int) -> tuple[Kind, ...]:
 
 
 def pattern(name: Literal["dalle"] | Sequence[Kind], layers: int) -> tuple[Kind, ...]:
-    """The kind of every layer: DALL-E's pattern, or a list that is repeated.
-
-    Raises:
-        ValueError: the list names no known kind.
-    """
-    if name == "dalle":
-        return dalle_pattern(layers)
-    if isinstance(name, str) or not name or (set(name) - set(KINDS)):
-        raise ValueError(f"attention {name!r} is neither `dalle` nor a list of {', '.join(KINDS)}")
-    return tuple(name[i % len(name)] for i in range(layers))
+    """The kind of every layer: DALL-E's pattern, or a list that is repeated."""
+    return dalle_pattern(layers) if name == "dalle" else tuple(name[i % len(name)] for i in range(layers))

@@ -49,7 +49,7 @@ class DalleCaption(DalleTokens):
 
     def picture(self, batch: Batch) -> Tokens:
         """All that stands before the text."""
-        return self.image(batch.codes, None)  # type: ignore[arg-type]
+        return self.image(batch.codes, None)
 
     def whole(self, batch: Batch) -> Tokens:
         self.check(batch.text)

@@ -68,7 +68,7 @@ class TokenSequence(nn.Module):
         """
         raise NotImplementedError
 
-    def image(self, codes: Int[Tensor, "b n"], before: Tokens, first: int = 0) -> Tokens:
+    def image(self, codes: Int[Tensor, "b n"], before: Tokens | None, first: int = 0) -> Tokens:
         """Codes number `first` and on of a picture, as the tokens that follow what stands before the picture."""
         raise NotImplementedError
 
@@ -136,7 +136,7 @@ class DalleTokens(TokenSequence):
         ids = self.num_codes + torch.where(mask, ids, self.text_vocab + place)
         return Tokens(ids, place, torch.ones_like(mask), self.text_length)
 
-    def image(self, codes: Int[Tensor, "b n"], before: Tokens, first: int = 0) -> Tokens:
+    def image(self, codes: Int[Tensor, "b n"], before: Tokens | None, first: int = 0) -> Tokens:
         place = self.text_length + first + torch.arange(codes.shape[1], device=codes.device)
         return Tokens(codes, place.expand_as(codes), torch.ones_like(codes, dtype=torch.bool), 0)
 
@@ -209,7 +209,7 @@ class CogViewTokens(TokenSequence):
         ids = torch.tensor([self.command(name) for name in names], device=first.device).expand(rows, -1)
         return Tokens(ids, first + torch.arange(len(names), device=first.device), torch.ones_like(ids).bool(), 0)
 
-    def image(self, codes: Int[Tensor, "b n"], before: Tokens, first: int = 0) -> Tokens:
+    def image(self, codes: Int[Tensor, "b n"], before: Tokens | None, first: int = 0) -> Tokens:
         places = before.places[:, -1:] + 1 + first + torch.arange(codes.shape[1], device=codes.device)
         return Tokens(codes, places, torch.ones_like(codes, dtype=torch.bool), 0)
 

@@ -18,24 +18,24 @@ class CaptionView(View):
     Args:
         languages: Language codes to keep; None keeps all. A sample without a caption in them has no example.
         choose: `one` makes one example an image and draws its caption anew in every epoch; `all` makes every caption
-            an example, as evaluation wants it.
+            an example, as evaluation wants it; `first` is `one` among the first caption of each language.
     """
 
     languages: tuple[str, ...] | None = None
-    choose: Literal["one", "all"] = "one"
+    choose: Literal["one", "all", "first"] = "one"
 
     def count(self, record: Record) -> int:
         number = len(self._captions(record))
-        return min(number, 1) if self.choose == "one" else number
+        return number if self.choose == "all" else min(number, 1)
 
     def count_from(self, counts: Mapping[str, int]) -> int | None:
         if self.languages is not None:
             return None
-        return counts["samples"] if self.choose == "one" else counts.get("captions")
+        return counts.get("captions") if self.choose == "all" else counts["samples"]
 
     def texts(self, record: Record) -> list[tuple[str, ...]]:
         texts = tuple(caption.text for caption in self._captions(record))
-        return [texts][: len(texts)] if self.choose == "one" else [(text,) for text in texts]
+        return [(text,) for text in texts] if self.choose == "all" else [texts][: len(texts)]
 
     def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
         text, language = self.choose_caption(sample, inner, draw)
@@ -44,13 +44,15 @@ class CaptionView(View):
     def choose_caption(self, sample: Sample, inner: int, draw: Draw) -> tuple[str, int]:
         """The text of example number `inner`, and the index of its language."""
         captions = self._captions(sample.record)
-        if self.choose == "one" and len(captions) > 1:
+        if self.choose != "all" and len(captions) > 1:
             inner = int(draw.fold("caption").integers(len(captions)))
         if inner >= len(captions):
             raise ValueError(f"sample {sample.key} has no caption number {inner} in {self.languages or 'any language'}")
         return captions[inner].text, language_index(captions[inner].language)
 
     def _captions(self, record: Record) -> tuple[Caption, ...]:
-        if self.languages is None:
-            return record.captions
-        return tuple(caption for caption in record.captions if caption.language in self.languages)
+        spoken = (c for c in record.captions if self.languages is None or c.language in self.languages)
+        if self.choose == "first":
+            # Of equal keys a dictionary keeps the last.
+            return tuple({caption.language: caption for caption in reversed(list(spoken))}.values())[::-1]
+        return tuple(spoken)

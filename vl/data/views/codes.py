@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from vl.data.views.base import Example, View
 from vl.data.views.caption import CaptionView
 from vl.draw import Draw
 
-MEMBER = "codes.npy"
+MEMBER, COARSE = "codes.npy", "coarse.npy"
 _MARK = b"\ntokenizer "
 
 
@@ -49,6 +49,20 @@ class CodesView(View):
         if self.codes_of not in ("", made_by):
             raise TypeError(f"sample {sample.key}: its codes are of the tokenizer {made_by}, not {self.codes_of}")
         return Example(sample.key, caption, language, targets={"codes": torch.from_numpy(codes.astype(np.int64))})
+
+
+@dataclass(frozen=True)
+class CoarseCodesView(CodesView):
+    """As `CodesView`, with the codes of the picture at half its size as `targets["coarse"]`: for super-resolution."""
+
+    members = frozenset((*TEXT_MEMBERS, MEMBER, COARSE))
+
+    def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
+        if COARSE not in sample.members:
+            raise ValueError(f"sample {sample.key} has no {COARSE}; write it with tools/encode_images.py --coarse")
+        example = super().example(sample, inner, draw)
+        coarse = torch.from_numpy(read_codes(sample.members[COARSE])[0].astype(np.int64))
+        return replace(example, targets={**example.targets, "coarse": coarse})
 
 
 def write_codes(codes: np.ndarray, tokenizer: str) -> bytes:

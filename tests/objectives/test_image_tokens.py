@@ -1,0 +1,130 @@
+"""Objectives of image tokenizers and of token transformers, against slow loops."""
+
+import importlib.util
+from dataclasses import replace
+from math import log, pi
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vl.batch import Batch, Visual
+from vl.losses.reconstruction import squeeze_pixels
+from vl.models.codebook import GumbelCodebook, MovingAverageCodebook
+from vl.models.discrete_vae import DiscreteVAE
+from vl.models.vqvae import VQVAE
+from vl.objectives.ar_tokens import ARTokens
+from vl.objectives.dvae import DVAE
+from vl.objectives.schedules import Cosine
+from vl.objectives.vqvae import VQ
+
+file = Path(__file__).parents[1] / "models/small_transformer.py"
+spec = importlib.util.spec_from_file_location("small_transformer", file)
+small = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(small)
+
+
+def pictures():
+    return Batch(visual=Visual(pixels=torch.rand(2, 3, 16, 16)), keys=("a", "b"))
+
+
+def test_schedules():
+    beta = Cosine(0.0, 6.6, 5000)
+    assert beta(0) == 0
+    assert beta(2500) == pytest.approx(3.3)
+    assert beta(5000) == beta(10**6) == 6.6
+
+
+def test_dvae_loss_is_the_bound_per_colour_value():
+    torch.manual_seed(0)
+    model, batch = DiscreteVAE(16, 8, 1, 16, 8).eval(), pictures()
+    objective = DVAE(Cosine(2.0, 2.0, 1), Cosine(1.0, 0.5, 10))
+    objective.setup(model)
+    with torch.no_grad():
+        loss = objective(model(batch), batch)
+        logp = model.logits(batch.visual.pixels).log_softmax(1)
+        mu, log_b = model(batch).pixels.chunk(2, 1)
+    x = squeeze_pixels(batch.visual.pixels)
+    density = torch.distributions.Laplace(mu, log_b.exp()).log_prob(torch.logit(x)) - torch.log(x * (1 - x))
+    kl = (logp.exp() * (logp + log(16))).sum()
+    assert loss.count == 2 * 3 * 16 * 16
+    assert loss.total.item() == pytest.approx(float(-density.sum() + 2.0 * kl), rel=1e-4)
+
+
+def test_temperature_follows_the_steps_and_is_saved():
+    model = DiscreteVAE(16, 8, 1, 16, 8)
+    objective = DVAE(temperature=Cosine(1.0, 0.5, 4))
+    objective.setup(model)
+    for _ in range(2):
+        objective.after_step(model)
+    assert model.temperature.item() == pytest.approx(0.75)
+    again = DVAE(temperature=Cosine(1.0, 0.5, 4))
+    again.load_state_dict(objective.state_dict())
+    assert again.step_number == 2
+
+
+@pytest.mark.parametrize("codebook", [MovingAverageCodebook(16, 4), GumbelCodebook(16, 4)])
+def test_vq_loss(codebook):
+    torch.manual_seed(0)
+    model, batch = VQVAE(codebook, 8, 0, 16).eval(), pictures()
+    objective = VQ(variance=0.5, temperature=Cosine(1.0, 0.1, 1) if isinstance(codebook, GumbelCodebook) else None)
+    objective.setup(model)
+    output = model(batch)
+    loss = objective(output, batch)
+    error = F.mse_loss(output.pixels, batch.visual.pixels)
+    expected = error / 0.5 + output.commitment / output.codes.numel()
+    assert float(loss.total / loss.count) == pytest.approx(float(expected), rel=1e-5)
+    perplexity, _ = loss.metrics["codes/perplexity"]
+    assert 1 <= float(perplexity) <= 16
+    objective.after_step(model)
+    if isinstance(codebook, GumbelCodebook):
+        assert codebook.temperature.item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("sequence", ["dalle", "cogview"])
+@pytest.mark.parametrize("weights", [None, (0.125, 0.875)])
+def test_token_loss_equals_a_loop(sequence, weights):
+    model, batch = small.transformer(sequence), small.batch()
+    objective = ARTokens(*(weights or ()))
+    objective.setup(model)
+    with torch.no_grad():
+        loss = objective(model(batch), batch)
+        tokens = model.sequence.whole(batch)
+        states = model.run(tokens.inputs())
+    parts = {"text": [], "image": []}
+    for row in range(3):
+        found = {"text": [], "image": []}
+        for place in range(1, tokens.ids.shape[1]):
+            if not tokens.real[row, place]:
+                continue
+            kind = "text" if place < tokens.start else "image"
+            head = model.sequence.text_logits if kind == "text" else model.sequence.image_logits
+            found[kind].append(-head(states[row, place - 1]).log_softmax(0)[tokens.ids[row, place]].item())
+        for kind, values in found.items():
+            parts[kind].append(values)
+    if weights is None:
+        every = [value for kind in parts.values() for values in kind for value in values]
+        expected = sum(every) / len(every)
+    else:
+        mean = {kind: [sum(v) / max(len(v), 1) for v in rows] for kind, rows in parts.items()}
+        expected = sum(weights[0] * t + weights[1] * i for t, i in zip(mean["text"], mean["image"], strict=True)) / 3
+    assert float(loss.total / loss.count) == pytest.approx(expected, rel=1e-4)
+
+
+def test_texts_are_dropped_by_the_draw():
+    batch = small.batch()
+    objective = ARTokens(drop_text=0.5)
+    first, _ = objective.corrupt(batch, batch.draw)
+    again, _ = objective.corrupt(batch, batch.draw)
+    assert torch.equal(first.text.mask, again.text.mask)
+    never, _ = ARTokens(drop_text=1.0).corrupt(batch, batch.draw)
+    assert never.text.mask.sum(1).tolist() == [1, 1, 1]
+    assert batch.text.mask.sum(1).tolist() == [7, 5, 1]
+    same, _ = ARTokens().corrupt(replace(batch), batch.draw)
+    assert same.text.mask.sum() == 13
+
+
+def test_weights_are_given_together():
+    with pytest.raises(ValueError, match="both text_weight and image_weight"):
+        ARTokens(text_weight=pi)

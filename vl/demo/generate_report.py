@@ -1,0 +1,172 @@
+"""What `make generate-demo` reports: figures of both families by every reranker, and pictures to look at."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import yaml
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vl.checkpoints.bundle import Bundle, load
+from vl.data.views.objects import ObjectsView
+from vl.evaluation.caption_pictures import caption_pictures
+from vl.evaluation.embed import read_samples
+from vl.evaluation.generation import (
+    Prompts,
+    findings,
+    judge_painted,
+    judge_reconstruction,
+    judged,
+    paint_all,
+)
+from vl.evaluation.magnify import magnify
+from vl.evaluation.object_judge import ObjectJudge
+from vl.evaluation.painter import Painted, Painter
+from vl.evaluation.picture_features import PictureFeatures
+from vl.evaluation.sampling import Sampling
+from vl.models.autoregressive import Autoregressive
+from vl.models.image_tokenizer import ImageTokenizer
+from vl.models.object_grid import ObjectGrid
+from vl.report.figures import Finding
+from vl.report.page import Candidate, Example, Page
+
+#: Prompts of pairs of object, colour and place that training never shows; and of pairs it does.
+SPLITS = ("test_compositions", "test")
+SHOWN = 8
+
+
+@dataclass
+class Judged:
+    """Findings, and examples by the title of their section."""
+
+    findings: list[Finding] = field(default_factory=list)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+
+
+def judge_all(
+    out: Path, data: Path, families: Mapping[str, Sequence[str]], limit: int, candidates: int, seed: int
+) -> Judged:
+    """Judge the real pictures, each tokenizer's reconstructions, and each family's pictures."""
+    judge, features, clip = load_judge(out), PictureFeatures(), load(out / "clip/model")
+    result = Judged()
+    for split in SPLITS:
+        prompts = Prompts.read(read_samples(f"{data}/{split}-scenes-*.tar", limit), judge.model.image_size)
+        result.findings.append(_finding("judge on real scenes", split, judged(judge, prompts.pixels, prompts), prompts))
+        for family, (tokenizer, model, caption, *_) in families.items():
+            kept = load(out / tokenizer / "model")
+            painter = painter_of(load(out / model / "model"), kept, clip, load(out / caption / "model"))
+            figures = judge_reconstruction(painter.tokenizer, judge, prompts, features)
+            result.findings.append(_finding(f"{family}: reconstructions", split, figures, prompts))
+            painted = paint_all(painter, prompts, candidates, Sampling(), seed)
+            by_reranker = judge_painted(painter, painted, judge, prompts, features)
+            quality = {name: figures[name] for name in ("psnr", "ssim")}
+            results = {name: {**found, **quality} for name, found in by_reranker.items()}
+            result.findings += findings(family, split, results, prompts, seed, candidates)
+            result.examples[f"{family}, {split}: candidates, the best by CLIP first"] = _pictures(
+                painted, prompts, judge
+            )
+            if split == "test":
+                result.examples[f"{family}: completions of the upper half"] = _completions(painter, prompts, seed)
+                captions = caption_pictures(painter.captioner, painter.generator.tokenizer, painted.codes[:SHOWN, 0])
+                shown = zip(captions, painted.pixels[:SHOWN, 0], strict=True)
+                result.examples[f"{family}: captions of its pictures"] = [
+                    Example(png(picture), [Candidate(text, False)]) for text, picture in shown
+                ]
+    if "cogview_magnify" in families.get("cogview", ()):
+        result.examples["cogview: super-resolution"] = _magnified(out, prompts, seed)
+    return result
+
+
+def load_judge(out: Path) -> ObjectJudge:
+    """The judge with the names it was trained on."""
+    run = yaml.safe_load((out / "judge.yaml").read_text())
+    view = run["data"]["train"][0]["init_args"]["view"]["init_args"]
+    view = ObjectsView(tuple(view["names"]), tuple(view["attributes"]), view["side"])
+    return ObjectJudge(cast(ObjectGrid, load(out / "judge/model").model), view)
+
+
+def painter_of(generator: Bundle, tokenizer: Bundle, clip: Bundle, captioner: Bundle) -> Painter:
+    return Painter(generator, cast(ImageTokenizer, tokenizer.model), clip, cast(Autoregressive, captioner.model))
+
+
+def _finding(name: str, split: str, figures: Mapping[str, float], prompts: Prompts) -> Finding:
+    protocol = "the pictures that the prompts were made from; an object counts if its name, colour and place are right"
+    return Finding(
+        name, "generation", split, "+".join(sorted(set(prompts.languages))), protocol, len(prompts.texts), figures
+    )
+
+
+def _pictures(painted: Painted, prompts: Prompts, judge: ObjectJudge) -> list[Example]:
+    """Candidates of the first prompts; marked where everything is there."""
+    examples = []
+    for i, text in enumerate(prompts.texts[:SHOWN]):
+        order = painted.scores["clip"][i].argsort(descending=True)
+        whole = judge(painted.pixels[i, order], [prompts.asked[i]] * len(order)).share == 1
+        found = [Candidate(png(painted.pixels[i, j]), bool(right)) for j, right in zip(order, whole, strict=True)]
+        examples.append(Example(text, found))
+    return examples
+
+
+def _completions(painter: Painter, prompts: Prompts, seed: int) -> list[Example]:
+    """The upper half of real pictures, completed."""
+    real = prompts.pixels[:SHOWN]
+    codes = painter.tokenizer.encode(real)
+    texts, languages = prompts.texts[:SHOWN], prompts.languages[:SHOWN]
+    painted = painter.paint(texts, languages, 3, Sampling(), seed, codes[:, : codes.shape[1] // 2])
+    rows = zip(texts, real, painted.pixels, strict=True)
+    return [Example(text, [Candidate(png(p), False) for p in (one, *done)]) for text, one, done in rows]
+
+
+def _magnified(out: Path, prompts: Prompts, seed: int) -> list[Example]:
+    """Real pictures beside those of twice the side that are drawn from their codes."""
+    tokenizer = cast(ImageTokenizer, load(out / "vqvae/model").model)
+    bundle, real = load(out / "cogview_magnify/model"), prompts.pixels[:SHOWN]
+    text = bundle.tokenizer.encode(prompts.texts[:SHOWN])
+    fine = magnify(cast(Autoregressive, bundle.model), text, tokenizer.encode(real), Sampling(), seed)
+    with torch.inference_mode():
+        large = tokenizer.decode(fine)
+    rows = zip(prompts.texts, real, large, strict=False)
+    return [Example(text, [Candidate(png(small), False), Candidate(png(big), False)]) for text, small, big in rows]
+
+
+def png(pixels: Float[Tensor, "3 h w"]) -> bytes:
+    """A picture of at least 128 px as PNG."""
+    shown = Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+    scale = max(1, 128 // shown.width)
+    buffer = io.BytesIO()
+    shown.resize((shown.width * scale, shown.height * scale), Image.Resampling.NEAREST).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+COLUMNS = ("object_accuracy", "object_accuracy_shuffled", "all_present", "name", "count", "relations")
+
+
+def write_page(path: Path, report: Mapping[str, Any], result: Judged) -> None:
+    """The table, the pictures, every figure, the settings."""
+    page = Page("Pictures from words", "DALL-E and CogView trained here, on scenes of one to three objects.")
+    fids = sorted({name for f in result.findings for name in f.metrics if name.startswith("fid_") and "/" not in name})
+    columns = (*COLUMNS, *fids, "psnr", "caption_loss")
+    page.section("Figures", "Rates in percent; rerank none is the first candidate, not the best.")
+    page.table(
+        ("", "split", "n", *columns),
+        ([f.model, f.split, f.n, *(f.metrics.get(name) for name in columns)] for f in result.findings),
+    )
+    page.section("Minutes", "Of training and encoding, on this machine.")
+    page.settings(report["settings"]["minutes_a_family"])
+    for title, examples in result.examples.items():
+        page.section(title)
+        page.examples(examples)
+    page.section("Every figure")
+    for found in result.findings:
+        page.section(f"{found.model}, {found.split}", found.protocol)
+        page.settings(found.metrics)
+    page.section("Settings")
+    page.settings(report["settings"])
+    page.write(path)

@@ -1,0 +1,56 @@
+"""A small convolutional network that says for each cell of a picture which object stands there."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from vl.batch import Batch, Encoded
+from vl.models.base import VLModel
+from vl.models.image_tokenizer import to_unit
+
+
+class ObjectGrid(VLModel):
+    """Trained from scratch on pictures of `image_size` pixels: three stages of stride 2, then two at that resolution.
+
+    `Encoded.visual` holds a row of class scores for each of the cells (8 pixels a side, row by row): `names` and one
+    for none, then `attributes`.
+
+    Args:
+        names: classes of objects.
+        attributes: classes of their attribute.
+        width: channels of the last stage.
+        image_size: pixels a side.
+    """
+
+    provides = frozenset({"visual", "object_grid"})
+
+    def __init__(self, names: int, attributes: int, width: int = 128, image_size: int = 64) -> None:
+        super().__init__()
+        self.names, self.attributes, self.width, self.image_size = names, attributes, width, image_size
+        widths = (3, width // 4, width // 2, width)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += stage(before, after, 2) + stage(after, after, 1)
+        layers += stage(width, width, 1) + stage(width, width, 1)
+        self.layers, self.head = nn.Sequential(*layers), nn.Conv2d(width, names + 1 + attributes, 1)
+
+    def forward(self, batch: Batch) -> Encoded:
+        return Encoded(visual=self.scores(batch.visual.pixels))
+
+    def scores(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b n c"]:
+        return self.head(self.layers(to_unit(pixels) * 4 - 2)).flatten(2).transpose(1, 2)
+
+    @torch.inference_mode()
+    def probs(self, pixels: Shaped[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b n k"], Float[Tensor, "b n a"]]:
+        """For each cell, how likely each name has its centre there, and each attribute if any has."""
+        scores = self.scores(pixels)
+        return scores[..., : self.names + 1].softmax(2)[..., :-1], scores[..., self.names + 1 :].softmax(2)
+
+
+def stage(before: int, after: int, stride: int) -> list[nn.Module]:
+    """A convolution with normalisation."""
+    return [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
