@@ -22,9 +22,9 @@ def loop(boxes, probs, least, most, threshold):
         for row in nms(boxes, probs[:, column], 0.3):
             confidence[row] = max(confidence[row], probs[row, column])
     order = confidence.argsort(descending=True, stable=True)
-    kept = [row for row in order if confidence[row] >= threshold]
-    kept = order[:least] if len(kept) < least else kept[:most]
-    return [int(row) for row in kept], confidence[kept]
+    kept = [row for row in order.tolist() if confidence[row] >= threshold]
+    kept = order.tolist()[:least] if len(kept) < least else kept[:most]
+    return kept, confidence[kept]
 
 
 @pytest.mark.parametrize(("least", "most", "threshold"), [(10, 100, 0.2), (10, 12, 0.2), (10, 100, 0.99), (1, 5, 0.5)])

@@ -11,11 +11,10 @@ import os
 import pickle
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import msgspec
@@ -68,7 +67,7 @@ def extract(shards: Sequence[str], out: str | Path, extractor: Extractor, worker
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, processes(workers, chunk=1) as run:
         seen = manager.Queue()
-        one = partial(extract_shard, extractor=pickle.dumps(extractor), seen=seen, workers=workers)
+        one = partial(extract_shard, extractor=pickle.dumps(extractor), tell=seen.put, workers=workers)
         with _progress(seen) as progress:
             bar = progress.add_task("shards", total=len(jobs) + len(done), completed=len(done))
             for shard in run(one, jobs):
@@ -78,8 +77,8 @@ def extract(shards: Sequence[str], out: str | Path, extractor: Extractor, worker
     return card
 
 
-def extract_shard(job: Job, extractor: bytes, seen: Queue, workers: int | None = None) -> Shard:
-    """Write the output of one shard; `extractor` is pickled, `seen` is told of every group of pictures."""
+def extract_shard(job: Job, extractor: bytes, tell: Callable[[int], None], workers: int | None = None) -> Shard:
+    """Write the output of one shard; `extractor` is pickled, `tell` hears of every group of pictures."""
     if multiprocessing.parent_process():
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // (workers or os.cpu_count() or 1)))
     find: Extractor = pickle.loads(extractor)
@@ -94,7 +93,7 @@ def extract_shard(job: Job, extractor: bytes, seen: Queue, workers: int | None =
                 added = {prefix + REGIONS: write_regions(one) for prefix, one in rows.items()}
                 writer.write(key, {**members, **added})
             counts["pictures"] += len(pictures)
-            seen.put(len(pictures))
+            tell(len(pictures))
     if not writer.shards:
         raise ValueError(f"shard {job.path} holds no samples")
     return msgspec.structs.replace(writer.shards[0], counts={**writer.shards[0].counts, **counts})
@@ -151,9 +150,9 @@ def _with(card: Card, *shards: Shard) -> Card:
 
 
 class _Rate(ProgressColumn):
-    """Pictures so far, and how many a second."""
+    """Pictures so far, and how many a second; `seen` is a queue of how many more are done."""
 
-    def __init__(self, seen: Queue) -> None:
+    def __init__(self, seen: Any) -> None:
         super().__init__()
         self.seen, self.start, self.count = seen, time.perf_counter(), 0
 
@@ -163,7 +162,7 @@ class _Rate(ProgressColumn):
         return Text(f"{self.count:,} pictures, {self.count / (time.perf_counter() - self.start):.1f} a second")
 
 
-def _progress(seen: Queue) -> Progress:
+def _progress(seen: Any) -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(seen), TimeElapsedColumn()
     )

@@ -35,16 +35,16 @@ class RegionBackbone(nn.Module):
         self.width = sum(self.widths)
 
     def forward(
-        self, pixels: Sequence[UInt8[Tensor, "3 h w"]], boxes: Sequence[Float[Tensor, "n 4"]]
-    ) -> list[Float[Tensor, "n f"]]:
+        self, pixels: Sequence[UInt8[Tensor, "3 h w"]], boxes: Sequence[Float[Tensor, "_ 4"]]
+    ) -> list[Float[Tensor, "_ f"]]:
         """The features of each picture's boxes (xyxy in 0..1)."""
         maps = self.maps(pixels)
         parts = [self._pool(features, boxes) for features in maps]
         joined = torch.cat([F.layer_norm(part, part.shape[1:]) for part in parts], dim=1)
         return list(joined.split([len(some) for some in boxes]))
 
-    def maps(self, pixels: Sequence[UInt8[Tensor, "3 h w"]]) -> list[Float[Tensor, "b c h w"]]:
-        """The feature maps of all stages."""
+    def maps(self, pixels: Sequence[UInt8[Tensor, "3 h w"]]) -> list[Tensor]:
+        """The feature maps of all stages, (b, c, h, w) each."""
         size = (self.image.image_size,) * 2
         scaled = [one if one.shape[1:] == size else _resize(one, size) for one in pixels]
         x = normalize_pixels(torch.stack(scaled), self.image.mean, self.image.std)

@@ -63,7 +63,8 @@ def _picture(row: tuple[str, Any], label: tuple[str, Any] | None) -> Imported:
         raise ValueError("the last six columns are no boxes in 0..1")
     objects = [] if label is None else _objects(key, label, len(table))
     confidence = np.array([thing["conf"] for thing in objects] or np.zeros(len(table)))
-    tags = tuple(dict.fromkeys(thing["class"] for thing in objects))
+    likeliest = sorted(objects, key=lambda thing: -thing["conf"])
+    tags = tuple(dict.fromkeys(thing["class"] for thing in likeliest))
     return Imported(key, regions(features, boxes, unknown(len(table)), confidence), tags=tags)
 
 
