@@ -47,12 +47,16 @@ def run_ranks(function: Callable[..., Any], *args: Any, ranks: int = 2, timeout:
                 sender.close()
             answers = _collect([receiver for receiver, _ in pipes], time.monotonic() + timeout)
             for process, answer in zip(processes, answers, strict=True):
-                process.join(timeout=10 if answer else 0)
+                process.join(timeout=10 if answer else 1)
+            codes = [process.exitcode for process in processes]
         finally:
             for process in processes:
                 process.kill()
-    errors = {rank: answer[1] if answer else "no answer in time, or killed" for rank, answer in enumerate(answers)}
-    if errors := {rank: error for rank, error in errors.items() if not (answers[rank] and answers[rank][0])}:
+    silent = [f"no answer in {timeout:g} s" if code is None else f"ended with exit code {code}" for code in codes]
+    errors = {
+        rank: answer[1] if answer else silent[rank] for rank, answer in enumerate(answers) if not (answer and answer[0])
+    }
+    if errors:
         raise RanksFailed(errors)
     return [answer[1] for answer in answers if answer]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from ranks import run_ranks
-from runs import read_steps, write_run
+from runs import read_steps, write_run, write_shards
 from tiny import Data, Losses, SaveAt, trainer, training
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -123,9 +123,11 @@ def fit_clip(file, strategy, ranks):
 
 
 def test_clip_trains_alike_on_shards(tmp_path):
-    """Random crops, a learnt temperature, EMA and clipping; 20 steps and two validations of 37 examples."""
+    """Random crops, a learnt temperature, EMA and clipping; two pictures are broken, which one rank meets."""
     runs = {"auto": 1, "ddp": 2, "fsdp2": 2}
     for strategy, ranks in runs.items():
+        write_shards(tmp_path / strategy / "shards", broken=(5, 70))
+        write_shards(tmp_path / strategy / "shards", "val", count=37)
         file = write_run(
             tmp_path / strategy,
             model__model__init_args__image__init_args__config__vision_cfg__patch_dropout=0.0,
@@ -140,3 +142,5 @@ def test_clip_trains_alike_on_shards(tmp_path):
         losses = [[loss for loss, _ in steps[name].values()] for name in ("auto", strategy)]
         assert losses[1] == pytest.approx(losses[0], rel=1e-5)
         assert len(losses[0]) == 20
+    seen = {key for _, keys in steps["auto"].values() for key in keys}
+    assert seen == {f"train{i:04d}" for i in range(96)} - {"train0005", "train0070"}
