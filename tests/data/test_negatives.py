@@ -59,7 +59,7 @@ def source(shards, view=None, **options):
 
 @pytest.mark.parametrize("swap", ["text", "picture"])
 def test_texts_and_pictures_are_swapped_half_of_the_time(shards, swap):
-    found = examples(source(shards, swap=swap), epochs=20)
+    found = examples(source(shards, swap=swap), epochs=6)
     wrong = [row for row in found if not row[3]]
     assert abs(len(wrong) / len(found) - 0.5) < 4 * (0.25 / len(found)) ** 0.5
     for key, text, picture, matched in found:
@@ -82,7 +82,7 @@ def test_the_same_number_of_objects(shards):
 
 
 def test_opposites_take_the_place_of_other_texts(shards):
-    found = examples(source(shards, rate=1.0, opposites=1.0), epochs=4)
+    found = examples(source(shards, rate=1.0, opposites=1.0), epochs=3)
     for key, text, _, matched in found:
         own = record(int(key))
         stored = {opposite["text"] for opposite in own["opposites"] if opposite["of"].startswith("captions")}
@@ -93,7 +93,7 @@ def test_opposites_take_the_place_of_other_texts(shards):
 
 
 def test_the_second_of_two_captions(shards):
-    found = examples(source(shards, CaptionPairView(), swap="second text"), epochs=10)
+    found = examples(source(shards, CaptionPairView(), swap="second text"), epochs=4)
     for key, (first, second), picture, matched in found:
         assert int(key) == picture
         assert mentioned(first) <= set(shown(picture))

@@ -74,23 +74,20 @@ class Negatives:
 
     def _swap(self, example: Example, record: Record, found: Example, other: Record) -> Example | None:
         """The mismatched example; None if its text might be true of its picture."""
+        text, told_of, shown = found.text, other, record
         if self.swap == "picture":
-            return (
-                None
-                if _may_be_true(example.text, record, other)
-                else replace(example, images=found.images, matched=False)
-            )
-        if self.swap == "text":
-            return (
-                None
-                if _may_be_true(found.text, other, record)
-                else replace(example, text=found.text, language=found.language, matched=False)
-            )
-        assert isinstance(example.text, tuple)
-        assert isinstance(found.text, tuple)
-        if found.language != example.language or _may_be_true(found.text[1], other, record):
-            return None
-        return replace(example, text=(example.text[0], found.text[1]), matched=False)
+            text, told_of, shown = example.text, record, other
+            swapped = replace(example, images=found.images)
+        elif self.swap == "text":
+            swapped = replace(example, text=found.text, language=found.language)
+        else:
+            assert isinstance(example.text, tuple)
+            assert isinstance(found.text, tuple)
+            text = found.text[1]
+            swapped = replace(example, text=(example.text[0], text))
+            if found.language != example.language:
+                return None
+        return None if _may_be_true(text, told_of, shown) else replace(swapped, matched=False)
 
 
 def opposites_of(record: Record, text: object) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,9 @@ class VLModel(nn.Module):
 
     provides: frozenset[str] = frozenset()
     width: int
+    #: Widths of the hidden states of regions and of the pooled vector, where it provides them.
+    visual_width: int
+    pooled_width: int | None
     #: Attributes a text tokenizer or the image stage must agree with; None where the model has no such input.
     vocab_size: int | None = None
     context_length: int | None = None
@@ -28,6 +31,16 @@ class VLModel(nn.Module):
     block_classes: ClassVar[tuple[type[nn.Module], ...]] = ()
 
     def forward(self, batch: Batch) -> Encoded | Reconstruction:
+        raise NotImplementedError
+
+    @property
+    def word_embedding(self) -> nn.Embedding:
+        """The table of word embeddings, which objectives tie their decoders to."""
+        raise NotImplementedError
+
+    @property
+    def visual_projection(self) -> nn.Linear:
+        """The map from region features, whose transpose feature regression ties to."""
         raise NotImplementedError
 
     def blocks(self) -> Iterable[nn.Module]:
