@@ -178,12 +178,16 @@ def test_a_missing_shard_is_named_at_once(memory, tmp_path):
         ShardCache(tmp_path, backoff=1000.0).fetch("memory://bucket/none.tar")
 
 
-def test_an_html_answer_is_refused(server, tmp_path):
+def test_an_html_answer_is_refused_and_not_kept(server, tmp_path):
     url, _ = server
     (tmp_path / "local" / "dataset.json").unlink()
-    (tmp_path / "local" / "train-000001.tar").write_text("<html>please log in</html>")
-    with pytest.raises(ValueError, match="HTML or XML page"):
+    shard = tmp_path / "local" / "train-000001.tar"
+    whole = shard.read_bytes()
+    shard.write_text("<html>please log in</html>")
+    with pytest.raises(ValueError, match=rf"shard {url}/train-000001.tar cannot be used: it is an HTML or XML page"):
         ShardSet(f"{url}/train-000001.tar", VIEW, cache=tmp_path / "cache")
+    shard.write_bytes(whole)
+    assert len(ShardSet(f"{url}/train-000001.tar", VIEW, cache=tmp_path / "cache"))
 
 
 def flaky(monkeypatch, failures: int, after: int) -> list[int]:

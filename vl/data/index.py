@@ -178,8 +178,7 @@ class ShardSet:
     def _open(self, shard: int) -> tuple[BinaryIO, ShardIndex]:
         """The file and the index of a shard; few are open at a time, the oldest is closed first."""
         if shard not in self._opened:
-            path = self._local(self.shards[shard])
-            index = index_shard(path, self.view, self._cache)
+            path, index = self._index(self.shards[shard])
             self._check_unchanged(shard, index)
             if len(self._opened) >= _MAX_OPEN:
                 del self._opened[next(iter(self._opened))]
@@ -205,7 +204,18 @@ class ShardSet:
             return None
         place = self._remote.path(shard) if is_url(shard) else shard
         known = cached_summary(place, self.view, self._cache)
-        return known or index_shard(self._local(shard), self.view, self._cache).summary
+        return known or self._index(shard)[1].summary
+
+    def _index(self, shard: str) -> tuple[Path, ShardIndex]:
+        """The local copy of a shard, and its index. A damaged one that was fetched is not kept for the next attempt."""
+        path = self._local(shard)
+        try:
+            return path, index_shard(path, self.view, self._cache)
+        except ValueError as error:
+            if not is_url(shard):
+                raise
+            path.unlink(missing_ok=True)
+            raise ValueError(str(error).replace(str(path), shard)) from error
 
     def _promise(self, shard: str) -> int | None:
         """The examples of a remote shard, where its counts tell them for this view."""
