@@ -54,7 +54,8 @@ def peer_of(model: Autoregressive) -> GPT2LMHeadModel:
     )  # fmt: skip
     peer = GPT2LMHeadModel(config).eval()
     rows, columns = torch.arange(SIDE).repeat_interleave(SIDE), torch.arange(SIDE).repeat(SIDE)
-    places = torch.cat([sequence.text_position.weight, sequence.row_position(rows) + sequence.column_position(columns)])
+    images = sequence.row_position_embedding(rows) + sequence.column_position_embedding(columns)
+    places = torch.cat([sequence.text_position_embedding.weight, images])
     state = {"transformer.wte.weight": sequence.tokens.weight, "transformer.wpe.weight": places}
     state |= {"lm_head.weight": sequence.head.weight}
     state |= {f"transformer.ln_f.{name}": value for name, value in model.norm.state_dict().items()}

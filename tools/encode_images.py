@@ -10,9 +10,8 @@ from multiprocessing import get_context
 
 from rich.progress import track
 
-from vl.checkpoints.bundle import load
 from vl.data.shards import expand_shards
-from vl.evaluation.encode_shards import encode_in_process
+from vl.evaluation.encode_shards import encode_in_process, load_tokenizer
 
 
 def main(args: list[str] | None = None) -> None:
@@ -29,7 +28,7 @@ def main(args: list[str] | None = None) -> None:
     options = parser.parse_args(args)
     try:
         shards = expand_shards(options.data)[: 1 if options.quick else None]
-        mark = load(options.tokenizer).model.fingerprint
+        mark = load_tokenizer(options.tokenizer).model.fingerprint
         job = (options.out, options.tokenizer, options.batch_size, not options.drop_pictures, options.coarse)
         if options.processes == 1:
             for shard in shards:
@@ -39,7 +38,7 @@ def main(args: list[str] | None = None) -> None:
                 running = [pool.submit(encode_in_process, shard, *job) for shard in shards]
                 for future in track(as_completed(running), "shards", total=len(shards)):
                     future.result()
-    except (ValueError, OSError, AttributeError) as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"encode_images: {error}") from error
     print(f"{options.out}: {len(shards)} shards with codes of the tokenizer {mark}")
 

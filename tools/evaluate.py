@@ -4,12 +4,15 @@ python tools/evaluate.py retrieval --checkpoint runs/demo/last.ckpt --data 'shar
 python tools/evaluate.py retrieval --checkpoint vl=CKPT --against 'ridge=ridge:TRAIN::VAL' --data SHARDS --json OUT
 python tools/evaluate.py classification --checkpoint ViT-B-32:laion2b_s34b_b79k --data SHARDS --classes names.txt
 python tools/evaluate.py linear_probe --checkpoint CKPT --train-data SHARDS --data SHARDS
+python tools/evaluate.py generation --checkpoint CKPT --tokenizer CKPT --judge CKPT --data 'shards/test-*.tar'
 """
 
 import argparse
+import sys
 import time
 from functools import partial
 from pathlib import Path
+from runpy import run_path
 
 from vl.data.shards import expand_shards
 from vl.evaluation.embed import Embedder, read_samples
@@ -63,7 +66,10 @@ def judge(args: argparse.Namespace, embedder: Embedder) -> Outcome:
 
 
 def main(args: list[str] | None = None) -> None:
-    options, start = parse(args), time.perf_counter()
+    words = sys.argv[1:] if args is None else args
+    if words[:1] == ["generation"]:  # other questions, and other options
+        return run_path(str(Path(__file__).with_name("evaluate_generation.py")))["main"](words[1:])
+    options, start = parse(words), time.perf_counter()
     if options.quick:
         options.limit = min(options.limit or QUICK_LIMIT, QUICK_LIMIT)
     run = partial(Embedder, batch_size=options.batch_size, device=options.device, precision=options.precision)

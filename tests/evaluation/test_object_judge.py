@@ -18,7 +18,7 @@ class Known(ObjectGrid):
     """Says what it was told to see: for each picture (name, colour, cell, probability)."""
 
     def __init__(self, seen):
-        super().__init__(2, 2, width=8)
+        super().__init__(VIEW.names, VIEW.attributes, width=8)
         self.seen = seen
 
     def probs(self, pixels):
@@ -44,7 +44,7 @@ LEFT, LEFT_TOO, RIGHT = 4 * 8 + 1, 4 * 8 + 2, 4 * 8 + 6
 )
 def test_verdicts(seen, found, share):
     asked = [[thing("cat", "red", 0.2, 0.5), thing("dog", "blue", 0.8, 0.5)]]
-    verdict = ObjectJudge(Known([seen]), VIEW)(torch.zeros(1, 3, 64, 64), asked)
+    verdict = ObjectJudge(Known([seen]))(torch.zeros(1, 3, 64, 64), asked)
     assert verdict.found.tolist() == found
     assert verdict.share.tolist() == [share]
     assert verdict.metrics()["object_accuracy"] == 100 * sum(found) / 2
@@ -52,7 +52,7 @@ def test_verdicts(seen, found, share):
 
 def test_counts_and_relations():
     asked = [[thing("cat", "red", 0.2, 0.5), thing("dog", "blue", 0.8, 0.5)]]
-    judge = ObjectJudge(Known([[(0, 0, RIGHT, 1.0), (1, 1, LEFT, 1.0), (1, 1, 0, 1.0)]]), VIEW)
+    judge = ObjectJudge(Known([[(0, 0, RIGHT, 1.0), (1, 1, LEFT, 1.0), (1, 1, 0, 1.0)]]))
     verdict = judge(torch.zeros(1, 3, 64, 64), asked)
     assert not verdict.counted.any()
     assert verdict.related.tolist() == [0.0]

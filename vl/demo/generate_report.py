@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import yaml
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from vl.checkpoints.bundle import Bundle, load
-from vl.data.views.objects import ObjectsView
 from vl.evaluation.caption_pictures import caption_pictures
 from vl.evaluation.embed import read_samples
 from vl.evaluation.generation import (
@@ -85,11 +83,7 @@ def judge_all(
 
 
 def load_judge(out: Path) -> ObjectJudge:
-    """The judge with the names it was trained on."""
-    run = yaml.safe_load((out / "judge.yaml").read_text())
-    view = run["data"]["train"][0]["init_args"]["view"]["init_args"]
-    view = ObjectsView(tuple(view["names"]), tuple(view["attributes"]), view["side"])
-    return ObjectJudge(cast(ObjectGrid, load(out / "judge/model").model), view)
+    return ObjectJudge(cast(ObjectGrid, load(out / "judge/model").model))
 
 
 def painter_of(generator: Bundle, tokenizer: Bundle, clip: Bundle, captioner: Bundle) -> Painter:

@@ -31,12 +31,9 @@ def encode_shard(
         coarse: also write `coarse.npy`, the codes of the picture at half its size.
 
     Raises:
-        ValueError: the copy that is there holds codes of another tokenizer, or this is no image tokenizer.
+        ValueError: the copy that is there holds codes of another tokenizer.
     """
-    model = tokenizer.model
-    if not isinstance(model, ImageTokenizer) or tokenizer.image is None:
-        raise ValueError(f"{type(model).__name__} is no image tokenizer with an image stage")
-    mark, target = model.fingerprint, Path(out) / f"{Path(path).stem}-000000.tar"
+    mark, target = tokenizer.model.fingerprint, Path(out) / f"{Path(path).stem}-000000.tar"
     if target.exists():
         require_codes_of(target, mark)
         return target
@@ -86,7 +83,19 @@ def require_codes_of(path: str | Path, mark: str) -> None:
         return
 
 
+def load_tokenizer(checkpoint: str) -> Bundle:
+    """An image tokenizer with its image stage.
+
+    Raises:
+        ValueError: the checkpoint is something else.
+    """
+    bundle = load(checkpoint)
+    if not isinstance(bundle.model, ImageTokenizer) or bundle.image is None:
+        raise ValueError(f"{checkpoint}: {type(bundle.model).__name__} is no image tokenizer with an image stage")
+    return bundle
+
+
 def encode_in_process(path: str, out: str, checkpoint: str, batch: int, keep_pictures: bool, coarse: bool) -> str:
     """`encode_shard` with the tokenizer of a checkpoint, for a pool of processes."""
     torch.set_num_threads(1)
-    return str(encode_shard(path, out, load(checkpoint), batch, keep_pictures, coarse))
+    return str(encode_shard(path, out, load_tokenizer(checkpoint), batch, keep_pictures, coarse))

@@ -67,10 +67,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ObjectJudge:
-    """A trained `ObjectGrid` and the names of what it finds."""
+    """A trained `ObjectGrid`, asked about objects."""
 
     model: ObjectGrid
-    view: ObjectsView
+
+    @property
+    def view(self) -> ObjectsView:
+        """What it was trained on."""
+        return ObjectsView(self.model.names, self.model.attributes, self.model.image_size // 8)
 
     def __call__(self, pixels: Shaped[Tensor, "p 3 h w"], asked: Sequence[Sequence[Object]]) -> Verdict:
         """What of `asked` is in the pictures.
@@ -78,15 +82,15 @@ class ObjectJudge:
         A name is there if its probabilities over all cells add up to at least a half: a centre between two cells is
         divided among them. Colour and place are those of these cells together.
         """
-        names, attributes = self._probs(pixels)
-        ticks = (torch.arange(self.view.side) + 0.5) / self.view.side
+        view, (names, attributes) = self.view, self._probs(pixels)
+        ticks = (torch.arange(view.side) + 0.5) / view.side
         points = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), 2).flatten(0, 1)
         found: list[tuple[bool, bool, bool, int]] = []
         counted, related = [], []
         for picture, things in enumerate(asked):
             where = []
             for thing in things:
-                name, colour = self.view.numbers(thing).tolist()
+                name, colour = view.numbers(thing).tolist()
                 weight = names[picture, :, name]
                 total = float(weight.sum())
                 share = weight / max(total, 1e-6)

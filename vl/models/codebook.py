@@ -40,8 +40,10 @@ class Codebook(nn.Module):
 
     def distances(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Squared distances to all codes."""
-        square = z.square().sum(1, keepdim=True) + self.vectors.square().sum(1)
-        return torch.addmm(square, z, self.vectors.T.to(z.dtype), alpha=-2)
+        # Near codes differ by less than half precision can tell.
+        with torch.autocast(z.device.type, enabled=False):
+            square = z.square().sum(1, keepdim=True) + self.vectors.square().sum(1)
+            return torch.addmm(square, z, self.vectors.T, alpha=-2)
 
     def nearest(self, z: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         return self.distances(z).argmin(1)
@@ -114,8 +116,6 @@ class MovingAverageCodebook(Codebook):
 
     counts: Tensor
     sums: Tensor
-    step_counts: Tensor
-    step_sums: Tensor
 
     def __init__(
         self,
@@ -131,8 +131,8 @@ class MovingAverageCodebook(Codebook):
         self.register_buffer("vectors", vectors)
         self.register_buffer("sums", vectors.clone())
         self.register_buffer("counts", torch.zeros(num_codes))
-        self.register_buffer("step_counts", torch.zeros(num_codes), persistent=False)
-        self.register_buffer("step_sums", torch.zeros(num_codes, width), persistent=False)
+        # Of the step so far. No buffers: DDP would overwrite them with those of rank 0 at every forward.
+        self._seen: tuple[Tensor, Tensor] | None = None
         self._recent: Tensor | None = None
 
     def forward(self, z: Float[Tensor, "n d"]) -> Quantized:
@@ -144,17 +144,17 @@ class MovingAverageCodebook(Codebook):
         return Quantized(z + (found - z).detach(), codes, loss)
 
     def _observe(self, z: Float[Tensor, "n d"], codes: Int[Tensor, " n"]) -> None:
-        self.step_counts += torch.bincount(codes, minlength=self.num_codes)
-        self.step_sums.index_add_(0, codes, z)
+        counts, sums = self._seen or (torch.zeros_like(self.counts), torch.zeros_like(self.sums))
+        self._seen = counts + torch.bincount(codes, minlength=self.num_codes), sums.index_add(0, codes, z)
         if self.revive_below is not None:
             self._recent = z[:: max(1, len(z) // self.num_codes)]
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        self.counts.lerp_(sum_over_ranks(self.step_counts), 1 - self.decay)
-        self.sums.lerp_(sum_over_ranks(self.step_sums), 1 - self.decay)
-        self.step_counts.zero_()
-        self.step_sums.zero_()
+        counts, sums = map(sum_over_ranks, self._seen)
+        self._seen = None
+        self.counts.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
         if self.decay < 1:
             total = self.counts.sum()
             smoothed = (self.counts + 1e-5) / (total + self.num_codes * 1e-5) * total

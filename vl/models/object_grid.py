@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -20,23 +21,24 @@ class ObjectGrid(VLModel):
     for none, then `attributes`.
 
     Args:
-        names: classes of objects.
-        attributes: classes of their attribute.
+        names: of objects, in the order of their classes.
+        attributes: such as colours, of which an object has one.
         width: channels of the last stage.
         image_size: pixels a side.
     """
 
     provides = frozenset({"visual", "object_grid"})
 
-    def __init__(self, names: int, attributes: int, width: int = 128, image_size: int = 64) -> None:
+    def __init__(self, names: Sequence[str], attributes: Sequence[str], width: int = 128, image_size: int = 64) -> None:
         super().__init__()
-        self.names, self.attributes, self.width, self.image_size = names, attributes, width, image_size
+        self.names, self.attributes = tuple(names), tuple(attributes)
+        self.width, self.image_size = width, image_size
         widths = (3, width // 4, width // 2, width)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += stage(before, after, 2) + stage(after, after, 1)
         layers += stage(width, width, 1) + stage(width, width, 1)
-        self.layers, self.head = nn.Sequential(*layers), nn.Conv2d(width, names + 1 + attributes, 1)
+        self.layers, self.head = nn.Sequential(*layers), nn.Conv2d(width, len(names) + 1 + len(attributes), 1)
 
     def forward(self, batch: Batch) -> Encoded:
         return Encoded(visual=self.scores(batch.visual.pixels))
@@ -47,8 +49,8 @@ class ObjectGrid(VLModel):
     @torch.inference_mode()
     def probs(self, pixels: Shaped[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b n k"], Float[Tensor, "b n a"]]:
         """For each cell, how likely each name has its centre there, and each attribute if any has."""
-        scores = self.scores(pixels)
-        return scores[..., : self.names + 1].softmax(2)[..., :-1], scores[..., self.names + 1 :].softmax(2)
+        names, attributes = self.scores(pixels).split((len(self.names) + 1, len(self.attributes)), dim=2)
+        return names.softmax(2)[..., :-1], attributes.softmax(2)
 
 
 def stage(before: int, after: int, stride: int) -> list[nn.Module]:

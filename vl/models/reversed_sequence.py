@@ -67,6 +67,8 @@ class CogViewMagnify(CogViewTokens):
     `Batch.targets["coarse"]` holds the coarse codes, a quarter as many as `Batch.codes`; places begin anew at [ROI2].
     """
 
+    end = "EOI2"
+
     def before(self, batch: Batch) -> Tokens:
         text = super().before(batch)
         coarse: Int[Tensor, "b n"] = batch.targets["coarse"]

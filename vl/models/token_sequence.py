@@ -121,10 +121,12 @@ class DalleTokens(TokenSequence):
         codes_of: str = "",
     ) -> None:
         super().__init__(width, text_vocab, text_length, num_codes, side, text_length, codes_of)
-        self.text_position = nn.Embedding(text_length, width)
-        self.row_position, self.column_position = nn.Embedding(side, width), nn.Embedding(side, width)
+        self.text_position_embedding = nn.Embedding(text_length, width)
+        self.row_position_embedding = nn.Embedding(side, width)
+        self.column_position_embedding = nn.Embedding(side, width)
         self.head = nn.Linear(width, self.vocab_size)
-        for table in (self.text_position, self.row_position, self.column_position, self.head):
+        places = (self.text_position_embedding, self.row_position_embedding, self.column_position_embedding)
+        for table in (*places, self.head):
             nn.init.normal_(table.weight, std=0.02)
 
     def before(self, batch: Batch) -> Tokens:
@@ -143,9 +145,9 @@ class DalleTokens(TokenSequence):
     def embed(self, tokens: Tokens) -> Float[Tensor, "b l d"]:
         place = tokens.places[0]
         image = (place - self.text_length).clamp(min=0)
-        rows, columns = self.row_position(image // self.side), self.column_position(image % self.side)
-        texts = self.text_position(place.clamp(max=self.text_length - 1))
-        return self.tokens(tokens.ids) + torch.where((place < self.text_length)[:, None], texts, rows + columns)
+        images = self.row_position_embedding(image // self.side) + self.column_position_embedding(image % self.side)
+        texts = self.text_position_embedding(place.clamp(max=self.text_length - 1))
+        return self.tokens(tokens.ids) + torch.where((place < self.text_length)[:, None], texts, images)
 
     def text_logits(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b v"]:
         logits = self.head(x)
@@ -173,6 +175,9 @@ class CogViewTokens(TokenSequence):
 
     Shorter texts begin further right. Every token is compared with the whole vocabulary.
     """
+
+    #: The command after the last code.
+    end = "EOI1"
 
     def __init__(
         self,
@@ -215,7 +220,7 @@ class CogViewTokens(TokenSequence):
 
     def whole(self, batch: Batch) -> Tokens:
         tokens = super().whole(batch)
-        return join(tokens, self.commands(len(tokens.ids), ["EOI1"], tokens.places[:, -1:] + 1), start=tokens.start)
+        return join(tokens, self.commands(len(tokens.ids), [self.end], tokens.places[:, -1:] + 1), start=tokens.start)
 
     def embed(self, tokens: Tokens) -> Float[Tensor, "b l d"]:
         return self.tokens(tokens.ids) + self.position_embedding(tokens.places)

@@ -18,7 +18,7 @@ class ObjectCells(Objective):
     needs = frozenset({"visual", "object_grid"})
 
     def setup(self, model: VLModel) -> None:
-        self.names = int(model.names)  # type: ignore[arg-type]
+        self.names = len(model.names)  # type: ignore[arg-type]
 
     def forward(self, output: Encoded, batch: Batch, target: Any = None) -> Loss:
         names, attributes = batch.targets["objects"].flatten(0, 2).unbind(1)
