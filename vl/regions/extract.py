@@ -26,7 +26,6 @@ from vl.data.card import Card, Shard, read_card, verify_shards, write_card
 from vl.data.convert import processes
 from vl.data.regions_member import REGIONS, write_regions
 from vl.data.shards import ShardWriter
-from vl.data.stages import BadMember
 from vl.regions.extractor import Extractor, Picture
 from vl.regions.pictures import pictures_of, read_shard
 
@@ -108,7 +107,7 @@ def _groups(path: str, counts: Counter[str]) -> Iterator[list[Read]]:
     for key, members in read_shard(path):
         try:
             found = pictures_of(key, members)
-        except BadMember:
+        except ValueError:
             found = {}
             counts["unreadable"] += 1
         waiting.append((key, members, found))
