@@ -57,7 +57,8 @@ class RegionView(View):
         # The view finds the regions where the picture would be.
         members = {name.replace(REGIONS, IMAGE_MEMBERS[0]): data for name, data in sample.members.items()}
         example = self.view.example(Sample(sample.key, members), inner, draw)
-        return replace(example, images=tuple(self._keep(read_regions(data)) for data in example.images))
+        found = [read_regions(data) for data in example.images if isinstance(data, bytes)]
+        return replace(example, images=tuple(map(self._keep, found)))
 
     def _keep(self, regions: Regions) -> Regions:
         order = regions.confidence.argsort(descending=True, stable=True)
