@@ -13,7 +13,7 @@ import time
 from vl.checkpoints.bundle import load
 from vl.data.shards import expand_shards
 from vl.evaluation.embed import read_samples
-from vl.evaluation.generation import Prompts, findings, judge_painted, judge_reconstruction, judged, paint_all
+from vl.evaluation.generation import Prompts, judge_painted, judge_reconstruction, judged, paint_all, protocol
 from vl.evaluation.object_judge import ObjectJudge
 from vl.evaluation.painter import Painter
 from vl.evaluation.picture_features import EMBEDDED, PictureFeatures
@@ -60,11 +60,11 @@ def judge_all(options: argparse.Namespace) -> list[Finding]:
         "the judge on the real pictures": judged(judge, prompts.pixels, prompts),
         "reconstructions": judge_reconstruction(painter.tokenizer, judge, prompts, features),
     }
-    split, spoken = options.split_name or options.data, "+".join(options.language)
-    protocol = "the pictures that the prompts were made from"
-    rows = [Finding(n, "generation", split, spoken, protocol, len(prompts.texts), f) for n, f in results.items()]
-    by_reranker = judge_painted(painter, painted, judge, prompts, features)
-    return rows + findings(options.checkpoint, split, by_reranker, prompts, options.seed, options.candidates)
+    rows = {name: ("the pictures that the prompts were made from", figures) for name, figures in results.items()}
+    for rerank, figures in judge_painted(painter, painted, judge, prompts, features).items():
+        rows[f"rerank {rerank}"] = protocol(rerank, options.candidates, options.seed), figures
+    about = options.split_name or options.data, "+".join(options.language)
+    return [Finding(name, "generation", *about, how, len(prompts.texts), found) for name, (how, found) in rows.items()]
 
 
 def main(args: list[str] | None = None) -> None:

@@ -18,11 +18,11 @@ from vl.evaluation.caption_pictures import caption_pictures
 from vl.evaluation.embed import read_samples
 from vl.evaluation.generation import (
     Prompts,
-    findings,
     judge_painted,
     judge_reconstruction,
     judged,
     paint_all,
+    protocol,
 )
 from vl.evaluation.magnify import magnify
 from vl.evaluation.object_judge import ObjectJudge
@@ -38,6 +38,8 @@ from vl.report.page import Candidate, Example, Page
 #: Prompts of pairs of object, colour and place that training never shows; and of pairs it does.
 SPLITS = ("test_compositions", "test")
 SHOWN = 8
+SAMPLING = Sampling(temperature=0.9, top_k=64, guidance=2.0)
+REAL = "the pictures that the prompts were made from; an object counts if its name, colour and place are right"
 
 
 @dataclass
@@ -62,11 +64,12 @@ def judge_all(
             painter = painter_of(load(out / model / "model"), kept, clip, load(out / caption / "model"))
             figures = judge_reconstruction(painter.tokenizer, judge, prompts, features)
             result.findings.append(_finding(f"{family}: reconstructions", split, figures, prompts))
-            painted = paint_all(painter, prompts, candidates, Sampling(), seed)
+            painted = paint_all(painter, prompts, candidates, SAMPLING, seed)
             by_reranker = judge_painted(painter, painted, judge, prompts, features)
             quality = {name: figures[name] for name in ("psnr", "ssim")}
-            results = {name: {**found, **quality} for name, found in by_reranker.items()}
-            result.findings += findings(family, split, results, prompts, seed, candidates)
+            for rerank, found in by_reranker.items():
+                how, name = protocol(rerank, candidates, seed), f"{family} (rerank {rerank})"
+                result.findings.append(_finding(name, split, {**found, **quality}, prompts, how))
             result.examples[f"{family}, {split}: candidates, the best by CLIP first"] = _pictures(
                 painted, prompts, judge
             )
@@ -90,10 +93,9 @@ def painter_of(generator: Bundle, tokenizer: Bundle, clip: Bundle, captioner: Bu
     return Painter(generator, cast(ImageTokenizer, tokenizer.model), clip, cast(Autoregressive, captioner.model))
 
 
-def _finding(name: str, split: str, figures: Mapping[str, float], prompts: Prompts) -> Finding:
-    protocol = "the pictures that the prompts were made from; an object counts if its name, colour and place are right"
+def _finding(name: str, split: str, figures: Mapping[str, float], prompts: Prompts, how: str = REAL) -> Finding:
     return Finding(
-        name, "generation", split, "+".join(sorted(set(prompts.languages))), protocol, len(prompts.texts), figures
+        name, "generation", split, "+".join(sorted(set(prompts.languages))), how, len(prompts.texts), figures
     )
 
 
@@ -113,7 +115,7 @@ def _completions(painter: Painter, prompts: Prompts, seed: int) -> list[Example]
     real = prompts.pixels[:SHOWN]
     codes = painter.tokenizer.encode(real)
     texts, languages = prompts.texts[:SHOWN], prompts.languages[:SHOWN]
-    painted = painter.paint(texts, languages, 3, Sampling(), seed, codes[:, : codes.shape[1] // 2])
+    painted = painter.paint(texts, languages, 3, SAMPLING, seed, codes[:, : codes.shape[1] // 2])
     rows = zip(texts, real, painted.pixels, strict=True)
     return [Example(text, [Candidate(png(p), False) for p in (one, *done)]) for text, one, done in rows]
 
@@ -123,7 +125,7 @@ def _magnified(out: Path, prompts: Prompts, seed: int) -> list[Example]:
     tokenizer = cast(ImageTokenizer, load(out / "vqvae/model").model)
     bundle, real = load(out / "cogview_magnify/model"), prompts.pixels[:SHOWN]
     text = bundle.tokenizer.encode(prompts.texts[:SHOWN])
-    fine = magnify(cast(Autoregressive, bundle.model), text, tokenizer.encode(real), Sampling(), seed)
+    fine = magnify(cast(Autoregressive, bundle.model), text, tokenizer.encode(real), SAMPLING, seed)
     with torch.inference_mode():
         large = tokenizer.decode(fine)
     rows = zip(prompts.texts, real, large, strict=False)

@@ -19,7 +19,6 @@ from vl.evaluation.sampling import Sampling
 from vl.metrics.image_quality import blur, feature_distance, frechet_distance, inception_score, psnr, ssim
 from vl.metrics.recall import bootstrap
 from vl.models.image_tokenizer import ImageTokenizer
-from vl.report.figures import Finding
 
 #: Standard deviations of the blur, in pixels, of FID-k.
 BLURS = (0.0, 1.0, 2.0)
@@ -137,16 +136,7 @@ def frechet(
     return figures
 
 
-def findings(
-    name: str, split: str, results: Mapping[str, Mapping[str, float]], prompts: Prompts, seed: int, candidates: int
-) -> list[Finding]:
-    """Figures of one system as rows of a report."""
-    language = "+".join(sorted(set(prompts.languages)))
-    rows = []
-    for rerank, figures in results.items():
-        shown = "the first candidate" if rerank == "none" else f"the best of {candidates} by {rerank}"
-        protocol = f"rerank: {rerank}; {shown}; seed {seed}; an object counts if its name, colour and place are right"
-        rows.append(
-            Finding(f"{name} (rerank {rerank})", "generation", split, language, protocol, len(prompts.texts), figures)
-        )
-    return rows
+def protocol(rerank: str, candidates: int, seed: int) -> str:
+    """How a picture was chosen and judged."""
+    shown = "the first candidate" if rerank == "none" else f"the best of {candidates} by {rerank}"
+    return f"rerank: {rerank}; {shown}; seed {seed}; an object counts if its name, colour and place are right"
