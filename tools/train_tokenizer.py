@@ -1,4 +1,4 @@
-"""Train a tokenizer on the captions of shards, or extend a BERT vocabulary by the characters it lacks.
+"""Train a tokenizer on the captions (or questions) of shards, or extend a BERT vocabulary by the characters it lacks.
 
 python tools/train_tokenizer.py --data 'shards/train-*.tar' --vocab-size 8000 --out corpus.json
 python tools/train_tokenizer.py --data 'shards/train-*.tar' --extend vocab.txt --out vocab.txt
@@ -9,12 +9,13 @@ import tempfile
 from pathlib import Path
 
 from vl.data.tokenizers import CorpusTokenizer, WordPieceTokenizer
-from vl.data.vocabulary import captions, extend_vocab, train_tokenizer
+from vl.data.vocabulary import captions, extend_vocab, questions, train_tokenizer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, nargs="+", help="shards with captions")
+    parser.add_argument("--data", required=True, nargs="+", help="shards to learn from")
+    parser.add_argument("--of", choices=("captions", "questions"), default="captions", help="which of their texts")
     parser.add_argument("--out", required=True, type=Path, help="the tokenizer's JSON, or the extended vocab.txt")
     parser.add_argument("--extend", type=Path, help="a BERT vocab.txt to extend instead of training a tokenizer")
     parser.add_argument("--vocab-size", type=int, default=8000)
@@ -23,7 +24,8 @@ def main() -> None:
     parser.add_argument("--cased", action="store_true", help="keep capitals and accents")
     parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
     args = parser.parse_args()
-    texts = list(captions(args.data, tuple(args.languages) if args.languages else None))
+    read = captions if args.of == "captions" else questions
+    texts = list(read(args.data, tuple(args.languages) if args.languages else None))
     texts = texts[:1000] if args.quick else texts
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.extend:
@@ -36,7 +38,7 @@ def main() -> None:
     tokenizer = WordPieceTokenizer(str(args.out), not args.cased) if args.extend else CorpusTokenizer(str(args.out))
     lengths = tokenizer.lengths(texts)
     print(
-        f"{args.out}: {tokenizer.vocab_size:,} entries; {len(texts):,} captions of {lengths.mean():.1f} tokens "
+        f"{args.out}: {tokenizer.vocab_size:,} entries; {len(texts):,} {args.of} of {lengths.mean():.1f} tokens "
         f"(longest {lengths.max()}), {tokenizer.unknown_rate(texts):.2%} unknown"
     )
 

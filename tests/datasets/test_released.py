@@ -89,6 +89,12 @@ def test_missing_pictures_are_counted_and_listed(convert, tmp_path, capsys):
     assert "cannot be opened" in listed[0]
     assert listed[1].endswith("not found")
     assert "2 pictures are missing: see" in capsys.readouterr().out
+    convert("coco", "dataset_coco.json", images)
+    assert "is complete: train 1, restval 0, val 0, test 0; to look for missing" in capsys.readouterr().out
+    in_folder(images, COCO)
+    (tmp_path / "out/dataset.json").unlink()
+    assert list(convert("coco", "dataset_coco.json", images)) == ["train", "restval", "test"]
+    assert not (tmp_path / "out/missing.txt").exists()
     with pytest.raises(SystemExit, match=r"none of the 3 pictures can be had, the first: train2014.*not found"):
         convert("coco", "dataset_coco.json", in_folder(tmp_path / "none", ["x.jpg"]), out=tmp_path / "other")
     with pytest.raises(SystemExit, match="there are no pictures at"):
@@ -124,7 +130,8 @@ def test_conceptual_captions(convert, tmp_path, place):
 
 
 def test_conceptual_captions_12m_has_its_columns_the_other_way_round(convert, tmp_path):
-    images = str(in_shard(tmp_path / "00000.tar", ["https://example.org/2.jpg"]))
+    # img2dataset's own key of this picture, 000000001, is the number of the first row
+    images = str(in_shard(tmp_path / "00000.tar", ["https://example.org/else.jpg", "https://example.org/2.jpg"]))
     found = convert("conceptual_captions", "cc12m.tsv", images, "--split", "train")
     assert [record.captions[0].text for record in records(found["train"])] == ["Fabric by the yard"]
     assert len((tmp_path / "out/missing.txt").read_text().splitlines()) == 2

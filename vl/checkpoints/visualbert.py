@@ -22,6 +22,7 @@ NAMES = Names(
         "visual_bert.embeddings.visual_token_type_embeddings": "visual.segment",
         "visual_bert.embeddings.visual_position_embeddings": "visual.position",
         "cls.seq_relationship": f"{HEADS}two_captions",
+        "cls": f"{HEADS}vqa",
     },
 )
 _ORIGINAL = {

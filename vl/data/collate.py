@@ -81,24 +81,27 @@ class Collator:
     ) -> Batch:
         """A batch of examples whose pictures are pixels, still bytes, or regions.
 
-        Where examples have k > 1 pictures (all equally many), row `i * k + j` of `pairs` joins text i with its
-        picture j.
+        Where examples have several pictures or texts (all equally many), each text of an example meets each of its
+        pictures in a row of `pairs`, text by text, and `group` is the example of a row.
         """
         examples = [self.decode(example) for example in examples]
-        texts = [example.text for example in examples if example.text is not None]
+        own = [example.texts or ((example.text,) if example.text is not None else ()) for example in examples]
+        texts = [text for several in own for text in several]
         images: list[Any] = [image for example in examples for image in example.images]
-        per_example = len(images) // len(examples)
-        if len(texts) not in (0, len(examples)) or any(len(example.images) != per_example for example in examples):
-            raise TypeError("the examples of a batch must all have a text, or none, and equally many pictures")
+        per_text, per_image = len(texts) // len(examples), len(images) // len(examples)
+        counts = zip(own, examples, strict=True)
+        if any((len(text), len(example.images)) != (per_text, per_image) for text, example in counts):
+            raise TypeError("the examples of a batch must all have equally many texts, and equally many pictures")
         if texts and self.tokenizer is None:
             raise TypeError("the view reads texts, but the data has no tokenizer; set `tokenizer`")
-        rows = torch.arange(len(images))
+        languages = [example.language for example in examples for _ in range(per_text)]
+        pairs, group = _rows(len(examples), per_text, per_image)
         targets = {name: _stack([example.targets[name] for example in examples]) for name in examples[0].targets}
         return Batch(
-            text=self.tokenizer.encode(texts, [example.language for example in examples]) if texts else None,
+            text=self.tokenizer.encode(texts, languages) if texts else None,
             visual=_visual(images) if images else None,
-            pairs=torch.stack([rows // per_example, rows], dim=1) if per_example > 1 else None,
-            group=rows // per_example if per_example > 1 else None,
+            pairs=pairs,
+            group=group,
             matched=_stack([example.matched for example in examples]) if examples[0].matched is not None else None,
             codes=targets.pop("codes", None),
             targets=targets,
@@ -106,6 +109,16 @@ class Collator:
             keys=tuple(example.key for example in examples),
             draw=draw,
         )
+
+
+def _rows(examples: int, texts: int, images: int) -> tuple[Tensor | None, Tensor | None]:
+    """Every text of an example with each of its pictures, and the example of each row; None where both are one."""
+    if max(texts, images) <= 1:
+        return None, None
+    texts, images = max(texts, 1), max(images, 1)
+    ranges = (torch.arange(number) for number in (examples, texts, images))
+    example, text, image = (index.flatten() for index in torch.meshgrid(*ranges, indexing="ij"))
+    return torch.stack([example * texts + text, example * images + image], dim=1), example
 
 
 def _visual(images: list[Any]) -> Visual:

@@ -75,7 +75,8 @@ def convert(out: str | Path, card: Card, parts: Sequence[Part], workers: int | N
     with FileLock(out / ".lock"):
         old = read_card(out)
         if old and msgspec.structs.replace(old, shards=()) == card and not verify_shards(out, old):
-            print(f"{out} is complete: {_summary(old)}")
+            again = f"; to look for missing pictures again, remove {CARD}" if (out / MISSING).is_file() else ""
+            print(f"{out} is complete: {_summary(old)}{again}")
             return old
         start = time.perf_counter()
         with processes(workers) as run, _progress() as progress:

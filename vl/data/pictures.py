@@ -15,7 +15,7 @@ from PIL import Image
 
 from vl.data.convert import Made, Missing
 from vl.data.sample import IMAGE_MEMBERS, Record
-from vl.data.shards import expand_shards
+from vl.data.shards import expand_shards, is_url
 from vl.data.tar import samples
 
 #: Reads a picture by its name; None if it is not there.
@@ -27,8 +27,8 @@ _MEMBER_OF = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 class Pictures:
     """The pictures of a data set. It pickles as its places; each process opens them for itself.
 
-    A picture is found by its path below a place, or else by its file name alone; in shards by its file name, its key
-    or the `url` of its `json` (img2dataset), with or without its ending.
+    A picture is found by its path below a place, or else by its file name alone. In shards it is found by the `url` of
+    its `json` (img2dataset, whose keys are numbers of its own), or where there is none by its key.
 
     Args:
         places: folders, .zip files and shards (.tar, braces and globs), searched in order.
@@ -99,7 +99,7 @@ def _open(place: str) -> Find:
 
 def _in_folder(folder: Path) -> Find:
     def find(name: str) -> bytes | None:
-        for path in (folder / name, folder / os.path.basename(name)):
+        for path in (folder / name, folder / os.path.basename(name)) if not is_url(name) else ():
             if path.is_file():
                 return path.read_bytes()
         return None
@@ -114,7 +114,7 @@ def _in_zip(path: str) -> Find:
 
     def find(name: str) -> bytes | None:
         member = name if name in whole else members.get(os.path.basename(name))
-        return None if member is None else archive.read(member)
+        return None if member is None or is_url(name) else archive.read(member)
 
     return find
 
@@ -128,13 +128,12 @@ def _in_shards(paths: Sequence[str]) -> Find:
             kind = next((kind for kind in IMAGE_MEMBERS if kind in members), None)
             if kind is None:
                 continue
-            place = (file, members[kind].offset, members[kind].size)
-            places[os.path.basename(key)] = place
-            if "json" in members and (url := _url(os.pread(file, members["json"].size, members["json"].offset))):
-                places[url] = place
+            record = members.get("json")
+            url = record and _url(os.pread(file, record.size, record.offset))
+            places[url or os.path.basename(key)] = (file, members[kind].offset, members[kind].size)
 
     def find(name: str) -> bytes | None:
-        place = places.get(name) or places.get(os.path.splitext(os.path.basename(name))[0])
+        place = places.get(name if is_url(name) else os.path.splitext(os.path.basename(name))[0])
         return place and os.pread(place[0], place[2], place[1])
 
     return find

@@ -80,7 +80,7 @@ def read_refer(folder: str | Path, refs_name: str | None = None) -> Refer:
     instances = read_json(folder / "instances.json")
     images = {row["id"]: row for row in instances["images"]}
     classes = {row["id"]: row["name"] for row in instances["categories"]}
-    box_of = {row["id"]: tuple(map(float, row["bbox"])) for row in instances["annotations"]}
+    box_of: dict[int, Any] = {row["id"]: tuple(map(float, row["bbox"])) for row in instances["annotations"]}
     objects: dict[int, list[Any]] = {}
     for row in instances["annotations"]:
         objects.setdefault(row["image_id"], []).append((box_of[row["id"]], classes[row["category_id"]]))

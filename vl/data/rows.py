@@ -50,7 +50,7 @@ def read_json_lines(path: str | Path) -> list[Row]:
     Raises:
         ValueError: a line is malformed; names file and line.
     """
-    rows = []
+    rows: list[Row] = []
     for number, line in enumerate(lines(path), start=1):
         try:
             row = json.loads(line) if line.strip() else None

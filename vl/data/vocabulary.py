@@ -13,7 +13,9 @@ from tokenizers.normalizers import BertNormalizer
 
 from vl.data.index import ShardSet
 from vl.data.tokenizers import SPECIAL_TOKENS, prepare_bert
+from vl.data.views.base import View
 from vl.data.views.caption import CaptionView
+from vl.data.views.qa import QAView
 
 Kind = Literal["wordpiece", "bpe", "unigram"]
 #: More distinct characters than any corpus writes; the library's default of 1,000 would drop most Chinese ones.
@@ -22,11 +24,20 @@ _ALPHABET = 60_000
 
 def captions(shards: str | list[str], languages: tuple[str, ...] | None = None) -> Iterator[str]:
     """Every caption of some shards."""
-    view = CaptionView(languages, choose="all")
+    return _texts(shards, CaptionView(languages, choose="all"))
+
+
+def questions(shards: str | list[str], languages: tuple[str, ...] | None = None) -> Iterator[str]:
+    """Every question of some shards."""
+    return _texts(shards, QAView(languages))
+
+
+def _texts(shards: str | list[str], view: View) -> Iterator[str]:
+    """The one text of every example."""
     examples = ShardSet(shards, view)
     for number in range(len(examples)):
-        _, _, inner = examples.locate(number)
-        yield view.texts(examples.read(number).record)[inner][0]
+        if examples.locate(number)[2] == 0:  # each sample is read once
+            yield from (texts[0] for texts in view.texts(examples.read(number).record))
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: Kind = "wordpiece", lowercase: bool = True) -> Core:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 _NUMBERS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 _DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)} | {"zero": "0"}
@@ -52,6 +53,7 @@ def _contractions() -> dict[str, str]:
 _WITH_APOSTROPHES = _contractions()
 
 
+@lru_cache(maxsize=2**16)
 def normalize_punctuation(answer: str) -> str:
     """Marks go where a space or a number with a comma is beside them (anywhere in the answer), else become a space."""
     number = _COMMA_IN_NUMBER.search(answer) is not None
@@ -68,6 +70,7 @@ def normalize_words(answer: str) -> str:
     return " ".join(_WITH_APOSTROPHES.get(word, word) for word in words if word not in _ARTICLES)
 
 
+@lru_cache(maxsize=2**16)
 def normalize_answer(answer: str) -> str:
     """An answer as the official evaluation compares it."""
     return normalize_words(normalize_punctuation(answer.replace("\n", " ").replace("\t", " ").strip()))

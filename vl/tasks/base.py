@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from torchmetrics import Metric
 from vl.batch import Batch, Encoded, Reconstruction
 from vl.models.base import VLModel
 from vl.objectives.base import Objective
+
+#: Fields of an answer that are ours: they say how good it is.
+SCORES = ("accuracy", "type")
 
 
 class Task(Objective):
@@ -30,3 +34,8 @@ class Task(Objective):
     def answer(self, output: Encoded | Reconstruction, batch: Batch) -> Sequence[Mapping[str, Any]]:
         """The answers that follow from one output of the model, one JSON-able mapping an example."""
         raise NotImplementedError
+
+    def submission(self, answers: Sequence[Mapping[str, Any]]) -> str:
+        """The answers as a file that the benchmark's server takes: by default a JSON list, without our scores."""
+        rows = [{name: value for name, value in one.items() if name not in SCORES} for one in answers]
+        return json.dumps(rows, ensure_ascii=False) + "\n"
