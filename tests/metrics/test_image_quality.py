@@ -32,6 +32,13 @@ def test_frechet_distance_of_normal_distributions():
     # |mean difference|² + tr(A + B - 2 sqrt(A B)) = 9 + (1 + 4 - 2 * 2) + 0
     assert frechet_distance(a, b) == pytest.approx(10, abs=0.1)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    # Fewer pictures than features take another way to the same number.
+    few, others = torch.randn(2, 9, 16, generator=generator)
+    spreads = [torch.cov(x.double().T) for x in (few, others)]
+    cross = torch.linalg.eigvals(spreads[0] @ spreads[1]).real.clamp(min=0).sqrt().sum()
+    shift = (few.double().mean(0) - others.double().mean(0)).square().sum()
+    expected = shift + spreads[0].trace() + spreads[1].trace() - 2 * cross
+    assert frechet_distance(few, others) == pytest.approx(float(expected), rel=1e-4)
     with pytest.raises(ValueError, match="at least 2 pictures"):
         frechet_distance(a[:1], b)
 

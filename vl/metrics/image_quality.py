@@ -51,16 +51,25 @@ def frechet_distance(features: Float[Tensor, "n d"], others: Float[Tensor, "m d"
     """
     if min(len(features), len(others)) < 2:
         raise ValueError(f"a covariance needs at least 2 pictures a side, not {len(features)} and {len(others)}")
-    means, spreads = [], []
+    means, roots = [], []
     for rows in (features.double(), others.double()):
         means.append(rows.mean(0))
-        spreads.append(torch.cov(rows.T))
-    # tr sqrt(A B) = tr sqrt(sqrt(A) B sqrt(A)), which is symmetric.
-    values, vectors = torch.linalg.eigh(spreads[0])
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ spreads[1] @ root).clamp(min=0).sqrt().sum()
+        roots.append((rows - means[-1]) / (len(rows) - 1) ** 0.5)
     shift = (means[0] - means[1]).square().sum()
-    return max(0.0, float(shift + spreads[0].trace() + spreads[1].trace() - 2 * cross))
+    spread = sum(root.square().sum() for root in roots)
+    return max(0.0, float(shift + spread - 2 * _cross(*roots)))
+
+
+def _cross(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
+    """tr sqrt(A B) of the covariances A = x'x and B = y'y: the sum of the singular values of x y'.
+
+    More rows than features: tr sqrt(A B) = tr sqrt(sqrt(A) B sqrt(A)), which is symmetric and no larger.
+    """
+    if max(len(x), len(y)) <= x.shape[1]:
+        return torch.linalg.svdvals(x @ y.T).sum()
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    return torch.linalg.eigvalsh(root @ (y.T @ y) @ root).clamp(min=0).sqrt().sum()
 
 
 def blur(pictures: Pictures, radius: float) -> Pictures:
