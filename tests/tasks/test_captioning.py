@@ -69,7 +69,7 @@ def test_two_captions_are_learnt_by_heart(tokenizer):
     visual = Visual(features=features, boxes=torch.tensor([0, 0, 1, 1.0]).expand(2, 2, 4), mask=torch.ones(2, 2).bool())
     targets = {"id": ("one", "two"), "captions": tuple((text,) for text in CAPTIONS), "language": ("en", "en")}
     batch = Batch(text=tokenizer.encode(CAPTIONS), visual=visual, keys=("one", "two"), targets=targets)
-    optimizer = torch.optim.AdamW([*model.parameters(), *task.parameters()], lr=5e-3)
+    optimizer = torch.optim.AdamW({*model.parameters(), *task.parameters()}, lr=5e-3)  # the word table is in both
     for step in range(80):
         corrupted, hidden = task.corrupt(batch, Draw.of(0, step, 0, torch.arange(2)))
         loss = task(model(corrupted), corrupted, hidden)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torchmetrics import Metric
 
-from vl.batch import Batch, Encoded, Reconstruction
+from vl.batch import Batch
 from vl.models.base import VLModel
 from vl.objectives.base import Objective
 
@@ -31,8 +31,9 @@ class Task(Objective):
         """The answers of a batch, one JSON-able mapping an example: one forward pass unless overridden."""
         return self.answer(model(batch), batch)
 
-    def answer(self, output: Encoded | Reconstruction, batch: Batch) -> Sequence[Mapping[str, Any]]:
-        """The answers that follow from one output of the model, one JSON-able mapping an example."""
+    def answer(self, output: Any, batch: Batch) -> Sequence[Mapping[str, Any]]:
+        """The answers that follow from one output of the model (an `Encoded` or a `Reconstruction`), one JSON-able
+        mapping an example."""
         raise NotImplementedError
 
     def submission(self, answers: Sequence[Mapping[str, Any]]) -> str:

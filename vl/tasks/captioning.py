@@ -71,7 +71,7 @@ class Captioning(Task):
         hidden = torch.where(chosen.any(1, keepdim=True), chosen, chance == chance.amin(1, keepdim=True))
         ids = text.ids.masked_fill(hidden, self.tokenizer.mask_id)
         corrupted = replace(batch, text=replace(text, ids=ids), attention=_seq2seq(len(ids), ids.device))
-        return replace(corrupted, targets=batch.targets | {"words": text.ids}), hidden
+        return replace(corrupted, targets={**batch.targets, "words": text.ids}), hidden
 
     def forward(self, output: Encoded, batch: Batch, target: Bool[Tensor, "b lt"]) -> Loss:
         labels, logits = batch.targets["words"][target], self.head(output.text[target])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vl.batch import Batch, Encoded
 from vl.models.base import VLModel
@@ -20,7 +20,7 @@ class NLVR2(Classification):
     needs = frozenset({"pooled"})
 
     def setup(self, model: VLModel) -> None:
-        self.head = ClassHead(2 * model.pooled_width, 2)
+        self.head: nn.Module = ClassHead(2 * model.pooled_width, 2)
 
     def logits(self, output: Encoded, batch: Batch) -> Float[Tensor, "b 2"]:
         return self.head(output.pooled.view(len(batch), -1))

@@ -34,7 +34,7 @@ class NLVR2BiAttention(NLVR2):
             nn.MultiheadAttention(width, self.heads, self.dropout, batch_first=True) for _ in range(2)
         )
         self.join = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(self.dropout))
-        self.weigh, self.head = nn.Linear(width, 1), nn.Linear(2 * width, 2)  # type: ignore[assignment]
+        self.weigh, self.head = nn.Linear(width, 1), nn.Linear(2 * width, 2)
         init_weights(self)
 
     def logits(self, output: Encoded, batch: Batch) -> Float[Tensor, "b 2"]:

@@ -33,7 +33,7 @@ class VisualBertVQA(VQA):
         self.dropout = nn.Dropout(dropout)
 
     def setup(self, model: VLModel) -> None:
-        self.head: nn.Module = nn.Linear(model.width, self.answers)
+        self.head = nn.Linear(model.width, self.answers)
         init_weights(self.head)
         self.metric = MeanByType("accuracy")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vl.batch import Batch, Encoded, Loss
@@ -42,7 +42,7 @@ class VQA(Task):
         self.file, self.answers = file, answers
 
     def setup(self, model: VLModel) -> None:
-        self.head = ClassHead(model.pooled_width, self.answers, hidden=2 * model.pooled_width)
+        self.head: nn.Module = ClassHead(model.pooled_width, self.answers, hidden=2 * model.pooled_width)
         self.metric = MeanByType("accuracy")
 
     @cached_property
