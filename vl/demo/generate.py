@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -86,7 +87,7 @@ class GenerateDemo:
         """The shipped run with this demo's folders, seed and size."""
         text = (self.root / f"configs/generate/scenes_{name}.yaml").read_text()
         text = text.replace("data/scenes-generate/", f"{self.data}/").replace("runs/generate/", f"{self.out}/")
-        run = yaml.safe_load(text.replace("/checkpoints/last", "/model"))
+        run = yaml.safe_load(re.sub(r"/checkpoints/step_\d+\.ckpt", "/model", text))
         run["seed_everything"] = run["data"]["seed"] = run["model"]["seed"] = self.seed
         if codes_of:
             run["model"]["model"]["init_args"]["sequence"]["init_args"]["codes_of"] = codes_of
