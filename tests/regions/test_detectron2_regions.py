@@ -13,8 +13,8 @@ def extractor():
     from vl.regions.detectron2_regions import Detectron2Regions
 
     config = visual_genome_config(
-        "MODEL.RESNETS.DEPTH", 50, "INPUT.MIN_SIZE_TEST", 160, "INPUT.MAX_SIZE_TEST", 240,
-        "MODEL.RPN.POST_NMS_TOPK_TEST", 30, "MODEL.ROI_HEADS.NUM_CLASSES", 20,
+        "MODEL.RESNETS.DEPTH", 50, "INPUT.MIN_SIZE_TEST", 128, "INPUT.MAX_SIZE_TEST", 192,
+        "MODEL.RPN.POST_NMS_TOPK_TEST", 20, "MODEL.ROI_HEADS.NUM_CLASSES", 20,
         "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 7,
     )  # fmt: skip
     torch.manual_seed(0)
@@ -31,7 +31,7 @@ def extractor():
 def test_finds_regions_of_photos(extractor):
     found = extractor(photos())
     for regions in found:
-        assert 10 <= len(regions) <= 30
+        assert 10 <= len(regions) <= 20
         assert regions.features.shape[1:] == (2048,)
         assert regions.features.std() > 0
         assert regions.class_probs.shape[1:] == (21,)
@@ -102,9 +102,9 @@ def test_a_shard_of_photos_end_to_end(extractor, tmp_path):
     from vl.regions.pictures import read_shard
 
     with pytest.warns(UserWarning, match="RANDOM WEIGHTS"):
-        card = extract([shard_of(photos(), tmp_path / "in")], tmp_path / "out", extractor, workers=1)
+        card = extract([shard_of(photos()[2:], tmp_path / "in")], tmp_path / "out", extractor, workers=1)
     samples = dict(read_shard(tmp_path / "out" / card.shards[0].file))
-    assert len(samples) == len(photos())
+    assert samples.keys() == {"china", "flower"}
     for members in samples.values():
         assert read_regions(members["regions.safetensors"]).features.shape[1] == 2048
     assert card.settings["regions"]["colour order"] == "BGR"

@@ -64,3 +64,4 @@ def test_light_falls_on_the_box_that_is_looked_at_most():
     )
     assert image.getpixel((2, 5)) == (255, 255, 255)
     assert image.getpixel((7, 5)) == (int(255 * 0.625),) * 3
+    assert image.getpixel((5, 5)) == (255, 255, 255)

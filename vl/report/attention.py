@@ -24,7 +24,7 @@ from vl.report.page import Page, picture
 
 #: Light that is left where no word looks.
 _DARK = 0.25
-_SIZE = 168
+_SIZE = 144
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def attention_page(title: str, lead: str, shown: Sequence[Look]) -> Page:
     page = Page(title, lead)
     for look in shown:
         page.section(look.text)
-        tiles = [_tile("", _outlined(look))]
+        tiles = [_tile("all regions", _outlined(look))]
         for word, shares in zip(look.words, look.shares, strict=True):
             tiles.append(_tile(f"{word}  {float(shares.sum()):.0%}", lit(look.pixels, look.boxes, shares)))
         page.parts.append(f'<div class="found">{"".join(tiles)}</div>')
@@ -97,12 +97,14 @@ def attention_page(title: str, lead: str, shown: Sequence[Look]) -> Page:
 
 
 def lit(pixels: Image.Image, boxes: Float[Tensor, "n 4"], shares: Float[Tensor, " n"]) -> Image.Image:
-    """The picture, dark but for the boxes, each as light as its share is to the largest."""
-    light = np.zeros((pixels.height, pixels.width), np.float32)
-    for share, (left, top, right, bottom) in zip(shares.tolist(), _corners(pixels, boxes), strict=True):
+    """The picture, dark but for the boxes, each as light as its share is to the largest, which is outlined."""
+    light, corners = np.zeros((pixels.height, pixels.width), np.float32), _corners(pixels, boxes)
+    for share, (left, top, right, bottom) in zip(shares.tolist(), corners, strict=True):
         light[top:bottom, left:right] = np.maximum(light[top:bottom, left:right], share)
     light = _DARK + (1 - _DARK) * light / max(float(light.max()), 1e-9)
-    return Image.fromarray((np.asarray(pixels) * light[..., None]).astype(np.uint8))
+    image = Image.fromarray((np.asarray(pixels) * light[..., None]).astype(np.uint8))
+    ImageDraw.Draw(image).rectangle(corners[int(shares.argmax())], outline="white")
+    return image
 
 
 def _outlined(look: Look) -> Image.Image:
