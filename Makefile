@@ -6,11 +6,11 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 export TORCH_INDEX
 
-.PHONY: setup demo demo-ui test test-slow lint browser detectron2 clean
+.PHONY: setup demo demo-ui easy-vqa generate-demo test test-slow lint browser detectron2 clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,3s/^# //p' Makefile; echo "also: setup test-slow lint browser detectron2 demo-ui clean"
+	@sed -n '1,3s/^# //p' Makefile; echo "also: setup test-slow lint browser detectron2 demo-ui easy-vqa generate-demo clean"
 
 setup:
 	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11, or name one: make PYTHON=/path/to/python"; exit 1; }
@@ -21,6 +21,18 @@ demo: setup
 
 demo-ui: demo
 	$(RUN) tools/demo.py --checkpoint runs/demo/model --gallery 'data/emoji/unseen_*.tar'
+
+# A VQA model from pictures alone: runs/easy_vqa/report.json.
+easy-vqa: setup
+	$(RUN) datasets/easy_vqa/convert.py
+	$(RUN) tools/train_tokenizer.py --data 'data/easy_vqa/train-*.tar' --of questions --vocab-size 200 --out runs/easy_vqa/tokenizer.json
+	$(RUN) tools/list_answers.py --data 'data/easy_vqa/train-*.tar' --out runs/easy_vqa/answers.json
+	$(VENV)/bin/vl fit --config configs/finetune/uniter_easy_vqa.yaml --ckpt_path last
+	$(RUN) tools/evaluate_task.py --run configs/finetune/uniter_easy_vqa.yaml --folder runs/easy_vqa --json runs/easy_vqa/report.json
+
+# DALL-E and CogView on scenes: runs/generate/report.html.
+generate-demo: setup
+	$(RUN) tools/generate_demo.py
 
 test: setup
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -m "not slow"
