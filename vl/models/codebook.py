@@ -151,6 +151,8 @@ class MovingAverageCodebook(Codebook):
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
+        if self._seen is None:  # nothing was seen in training mode
+            return
         counts, sums = map(sum_over_ranks, self._seen)
         self._seen = None
         self.counts.lerp_(counts, 1 - self.decay)
