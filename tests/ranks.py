@@ -28,7 +28,7 @@ class RanksFailed(Exception):
         super().__init__("\n".join(f"rank {rank}: {error}" for rank, error in sorted(errors.items())))
 
 
-def run_ranks(function: Callable[..., Any], *args: Any, ranks: int = 2, timeout: float = 120) -> list[Any]:
+def run_ranks(function: Callable[..., Any], *args: Any, ranks: int = 2, timeout: float = 200) -> list[Any]:
     """What `function(*args)` returns on each rank. The function must be at the top level of its file.
 
     Raises:
