@@ -22,6 +22,10 @@ PARAMETERS = {
     "clip_vit_b32": 151_277_313,
     "clip_vit_b16": 149_620_737,
     "clip_vit_l14": 427_616_513,
+    "uniter_base": 109_898_752,
+    "vilbert_base": 235_705_856,  # without the 11,020,800 of the released model that nothing uses
+    "lxmert_base": 207_936_768,
+    "visualbert_base": 111_450_624,
 }
 #: Losses of five steps of a debug run. A change of the numerics changes them, and says so in the CHANGELOG.
 GOLDEN = {"clip": [2.85179, 2.82444, 2.8511, 2.78778, 2.79526]}

@@ -60,7 +60,7 @@ class Negatives:
         draw = draw.fold("mismatch")
         if float(draw.fold("rate").uniform()) >= self.rate:
             return replace(example, matched=True)
-        opposites = [text for text, _ in opposites_of(record, example.text)]
+        opposites = opposites_of(record, example.text)
         if opposites and float(draw.fold("opposite?").uniform()) < self.opposites:
             text = opposites[int(draw.fold("opposite").integers(len(opposites)))]
             return replace(example, text=text, matched=False)
@@ -90,10 +90,10 @@ class Negatives:
         return None if _may_be_true(text, told_of, shown) else replace(swapped, matched=False)
 
 
-def opposites_of(record: Record, text: object) -> Iterator[tuple[str, str]]:
-    """(opposite, its kind) of a caption of the record: texts one change away that are false of the picture."""
+def opposites_of(record: Record, text: object) -> list[str]:
+    """The opposites of a caption of the record: texts one change away that are false of the picture."""
     places = {f"captions/{index}" for index, caption in enumerate(record.captions) if caption.text == text}
-    return ((opposite.text, opposite.kind) for opposite in record.opposites if opposite.of in places)
+    return [opposite.text for opposite in record.opposites if opposite.of in places]
 
 
 def candidates(number: int, draw: Draw) -> Iterator[int]:
