@@ -25,6 +25,6 @@ def transformer(sequence="dalle", patterns=("full",), spread=0.2, layers=3, **op
     torch.manual_seed(0)
     kind = SEQUENCES.get(sequence, sequence)
     model = Autoregressive(kind(**SIZES), layers, 4, patterns, **options).eval()
-    for parameter in model.parameters():
+    for parameter in model.parameters() if spread else ():
         torch.nn.init.normal_(parameter, std=spread)
     return model
