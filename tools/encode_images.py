@@ -1,6 +1,6 @@
 """Write the codes of pictures into copies of their shards. A killed run is finished by the same command.
 
-python tools/encode_images.py --tokenizer runs/vqvae/checkpoints/step_00002000.ckpt --data 'shards/train-*.tar' --out shards-codes
+python tools/encode_images.py --tokenizer runs/vqvae/checkpoints/last --data 'shards/train-*.tar' --out shards-codes
 """
 
 import argparse

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 #: The pip that is fetched when Python brings none.
 PIP = ("pip-26.3-py3-none-any.whl", "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13")
-EXTRAS = "data,demo,dev,browser"
+EXTRAS = "data,demo,regions,dev,browser"
 MEMORY_GIB, DISK_GIB, ATTEMPTS = 8, 10, 3
 
 

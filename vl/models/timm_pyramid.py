@@ -41,7 +41,8 @@ class TimmPyramid(TimmImage):
         self.embed_dim = sum(self.widths)
 
     def forward(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
-        # A frozen backbone has no batch statistics: in small groups its activations stay in the cache, and their memory is reused.
+        # A frozen backbone has no batch statistics. In small groups its activations stay in the cache, and their memory
+        # is reused.
         groups = pixels.split(_GROUP) if self.frozen and pixels.device.type == "cpu" else [pixels]
         return torch.cat([self._features(group) for group in groups])
 
