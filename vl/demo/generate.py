@@ -65,7 +65,7 @@ class GenerateDemo:
             codes = self.encode(steps, tokenizer, made)
             for model in models:
                 codes = done[model] = self.fit(
-                    steps, model, codes, load(self.out / tokenizer / "model").model.fingerprint
+                    steps, model, codes, str(load(self.out / tokenizer / "model").model.fingerprint)
                 )
         steps.once("report", done, self.out / "report.json", lambda: self.report(steps))
 

@@ -33,7 +33,7 @@ def encode_shard(
     Raises:
         ValueError: the copy that is there holds codes of another tokenizer.
     """
-    mark, target = tokenizer.model.fingerprint, Path(out) / f"{Path(path).stem}-000000.tar"
+    mark, target = str(tokenizer.model.fingerprint), Path(out) / f"{Path(path).stem}-000000.tar"
     if target.exists():
         require_codes_of(target, mark)
         return target

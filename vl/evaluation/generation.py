@@ -40,7 +40,8 @@ class Prompts:
         Raises:
             ValueError: there are no samples, or one lacks a caption in its language or its objects.
         """
-        texts, spoken, asked, pixels = [], [], [], []
+        texts, spoken, pixels = [], [], []
+        asked: list[Sequence[Object]] = []
         stage = ImageStage(size)
         for number, sample in enumerate(samples):
             record, language = sample.record, languages[number % len(languages)]

@@ -103,7 +103,7 @@ class ObjectJudge:
             related.append(float(there) * relations_kept([centre(thing) for thing in things], where))
         columns = list(zip(*found, strict=True))
         flags = (torch.tensor(column) for column in columns)
-        return Verdict(*flags, torch.tensor(counted), torch.tensor(related))
+        return Verdict(*flags, torch.tensor(counted), torch.tensor(related))  # type: ignore[call-arg]
 
     def _probs(self, pixels: Shaped[Tensor, "p 3 h w"], size: int = 128) -> tuple[Tensor, Tensor]:
         parts = [self.model.eval().probs(part) for part in pixels.split(size)]

@@ -60,9 +60,10 @@ class Autoregressive(VLModel):
         self.kinds, self.attention = pattern(patterns, layers), attention or Attention()
         self.checkpointing = checkpointing
         norm = MaxScaledNorm if max_scaled else nn.LayerNorm
-        self.layers = nn.ModuleList(CausalBlock(self.width, heads, norm, sandwich, dropout) for _ in range(layers))
-        for block in self.layers:
+        blocks = [CausalBlock(self.width, heads, norm, sandwich, dropout) for _ in range(layers)]
+        for block in blocks:
             block.reset_parameters(layers)
+        self.layers = nn.ModuleList(blocks)
         self.norm, self.dropout = norm(self.width), nn.Dropout(dropout)
 
     def forward(self, batch: Batch) -> Encoded:

@@ -45,7 +45,8 @@ class CausalBlock(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm_1, self.norm_2 = norm(width), norm(width)
-        self.norm_3, self.norm_4 = (norm(width), norm(width)) if sandwich else (nn.Identity(), nn.Identity())
+        outer: list[nn.Module] = [norm(width) if sandwich else nn.Identity() for _ in range(2)]
+        self.norm_3, self.norm_4 = outer
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.fc, self.proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)

@@ -7,6 +7,7 @@ Those of image tokens are written into memory that is reserved at the start, and
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -59,7 +60,9 @@ class Decoder:
         before = model.sequence.before(batch)
         self.rows = len(before.ids) * candidates
         self.hidden = None if bool(before.real.all()) else ~before.real[:, None, None]
-        self.last = Tokens(*(part[:, -1:].repeat_interleave(candidates, 0) for part in before[:3]), 0)
+        ids, places, real = (part[:, -1:].repeat_interleave(candidates, 0) for part in before[:3])
+        self.last = Tokens(ids, places, real, 0)
+        self.layers: list[Any] = list(model.layers)
         self.caches: list[LayerCache] = []
         self.filled = 0
         self.state = model.norm(self._fill(before)[:, -1]).repeat_interleave(candidates, 0)
@@ -68,7 +71,7 @@ class Decoder:
         """Run the prompts once and keep the keys and values of every layer."""
         model = self.model
         x = model.sequence.embed(before)
-        for kind, block in zip(model.kinds, model.layers, strict=True):
+        for kind, block in zip(model.kinds, self.layers, strict=True):
             q, k, v = block.project(x)
             cached = LayerCache((k.contiguous(), v.contiguous()), self.rows, model.sequence.num_image)
             self.caches.append(cached)
@@ -80,7 +83,7 @@ class Decoder:
         model = self.model
         x = model.sequence.embed(model.sequence.image(codes[:, None], self.last, self.filled))[:, 0]
         where = {kind: seen(kind, self.filled, model.sequence.side) for kind in set(model.kinds)}
-        for kind, block, cache in zip(model.kinds, model.layers, self.caches, strict=True):
+        for kind, block, cache in zip(model.kinds, self.layers, self.caches, strict=True):
             q, k, v = linear(block.qkv, block.norm_1(x)).unflatten(1, (3, block.heads, -1)).unbind(1)
             cache.image[0][:, :, self.filled], cache.image[1][:, :, self.filled] = k, v
             x = block.finish(x, cache.read(q, where[kind], self.hidden), linear)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from math import sqrt
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -144,10 +145,11 @@ class DiscreteVAE(ImageTokenizer):
         return self.logits(pixels).argmax(1).flatten(1)
 
     def decode(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
-        weight, bias = self.decoder.blocks.input.weight, self.decoder.blocks.input.bias
+        blocks: Any = self.decoder.blocks
+        weight, bias = blocks.input.weight, blocks.input.bias
         # The first layer's answer to a one-hot code is one column of its weights.
         x = F.embedding(to_grid(codes), weight[:, :, 0, 0].T).movedim(3, 1) + bias[:, None, None]
-        return self.show(self.decoder.blocks[1:](x))
+        return self.show(blocks[1:](x))
 
     @staticmethod
     def show(maps: Float[Tensor, "b 6 h w"]) -> Float[Tensor, "b 3 h w"]:
