@@ -13,6 +13,7 @@ import time
 from vl.checkpoints.bundle import load
 from vl.data.shards import expand_shards
 from vl.evaluation.embed import read_samples
+from vl.evaluation.encode_shards import load_tokenizer
 from vl.evaluation.generation import Prompts, judge_painted, judge_reconstruction, judged, paint_all, protocol
 from vl.evaluation.object_judge import ObjectJudge
 from vl.evaluation.painter import Painter
@@ -51,7 +52,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
 def judge_all(options: argparse.Namespace) -> list[Finding]:
     captioner = load(options.captioner).model if options.captioner else None
     clip = load(options.clip) if options.clip else None
-    painter = Painter(load(options.checkpoint), load(options.tokenizer).model, clip, captioner)
+    painter = Painter(load(options.checkpoint), load_tokenizer(options.tokenizer).model, clip, captioner)
     judge, features = ObjectJudge(load(options.judge).model), PictureFeatures(options.features, options.backbone)
     prompts = Prompts.read(read_samples(options.data, options.limit), painter.tokenizer.image_size, options.language)
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.guidance)

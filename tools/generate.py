@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from vl.checkpoints.bundle import load
 from vl.data.stages import ImageStage
+from vl.evaluation.encode_shards import load_tokenizer
 from vl.evaluation.painter import Painted, Painter
 from vl.evaluation.sampling import Sampling
 from vl.report.figures import settings, write_json
@@ -47,7 +48,7 @@ def paint(options: argparse.Namespace) -> Painted:
         if options.rerank == rerank and not getattr(options, needed):
             raise ValueError(f"--rerank {rerank} needs --{needed}")
     captioner = load(options.captioner).model if options.captioner else None
-    tokenizer = load(options.tokenizer).model
+    tokenizer = load_tokenizer(options.tokenizer).model
     painter = Painter(load(options.model), tokenizer, load(options.clip) if options.clip else None, captioner)
     given = None
     if options.complete:

@@ -43,10 +43,17 @@ def find_leaks(train: Mapping[str, str | Sequence[str]], test: Mapping[str, str 
         owner = {same.get(name, name): key for key, names in found for name in names}
         for train_set, samples_of in trained.items():
             for key, names in samples_of:
-                known = next((name for name in names if same.get(name, name) in owner), None)
+                known = next(
+                    (name for name in sorted(names, key=_sources_first) if same.get(name, name) in owner), None
+                )
                 if known is not None:
                     leaks.append(Leak(train_set, key, test_set, owner[same.get(known, known)], known))
     return leaks
+
+
+def _sources_first(name: str) -> tuple[bool, str]:
+    """Sorts names before digests of bytes, so that a leak is told by a name where there is one."""
+    return "/" not in name, name
 
 
 def aliases(groups: Iterable[frozenset[str]]) -> dict[str, str]:

@@ -77,7 +77,7 @@ def find_examples(
     shown: list[Example] = []
     for text in torch.linspace(0, len(texts) - 1, queries + 2).long()[1:-1].tolist():
         best = scores[text].topk(min(count, scores.shape[1])).indices.tolist()
-        found = [Candidate(pictures[images.samples[i].key], i == owners[text]) for i in best]
+        found = [Candidate(pictures[images.samples[i].key], i == int(owners[text])) for i in best]
         shown.append(Example(texts[text], found))
     for image in torch.linspace(0, len(images.samples) - 1, queries + 2).long()[1:-1].tolist():
         best = scores[:, image].topk(min(count, len(texts))).indices.tolist()

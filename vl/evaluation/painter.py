@@ -55,8 +55,6 @@ class Painter:
         model = self.generator.model
         if not isinstance(model, Autoregressive) or self.generator.tokenizer is None:
             raise ValueError(f"{type(model).__name__} is no text-to-image model with a text tokenizer")
-        if not isinstance(self.tokenizer, ImageTokenizer):
-            raise ValueError(f"{type(self.tokenizer).__name__} is no image tokenizer (DiscreteVAE, VQVAE)")
         check_codes(model, self.tokenizer)
 
     def prompts(self, texts: Sequence[str], languages: Sequence[str]) -> Batch:
