@@ -31,7 +31,7 @@ def ssim(pictures: Pictures, originals: Pictures) -> Float[Tensor, " b"]:
 
 
 def feature_distance(
-    maps: Sequence[Float[Tensor, "b c h w"]], originals: Sequence[Float[Tensor, "b c h w"]]
+    maps: Sequence[Float[Tensor, "b _ _ _"]], originals: Sequence[Float[Tensor, "b _ _ _"]]
 ) -> Float[Tensor, " b"]:
     """The squared distance of unit-length features, meaned over places and summed over layers.
 
