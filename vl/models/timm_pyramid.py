@@ -12,9 +12,6 @@ from torch.nn import functional as F
 from vl.models.timm_image import TimmImage
 from vl.models.towers import Colour, normalize_pixels
 
-#: Pictures that a frozen backbone takes at a time on a CPU.
-_GROUP = 4
-
 
 class TimmPyramid(TimmImage):
     """The mean over space of every stage of a frozen or trained backbone, and its pooled final features.
@@ -40,15 +37,7 @@ class TimmPyramid(TimmImage):
         self.widths = (*(stage["num_chs"] for stage in self.backbone.feature_info), self.embed_dim)
         self.embed_dim = sum(self.widths)
 
-    def forward(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
-        # A frozen backbone has no batch statistics. In small groups its activations stay in the cache, and their memory
-        # is reused.
-        groups = pixels.split(_GROUP) if self.frozen and pixels.device.type == "cpu" else [pixels]
-        return torch.cat([self._features(group) for group in groups])
-
-    def _features(self, pixels: Tensor) -> Float[Tensor, "b e"]:
-        # Convolutions run up to twice as fast on a CPU with the channels last.
-        pixels = normalize_pixels(pixels, self.mean, self.std).contiguous(memory_format=torch.channels_last)
-        final, stages = self.backbone.forward_intermediates(pixels)
+    def _features(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        final, stages = self.backbone.forward_intermediates(normalize_pixels(pixels, self.mean, self.std))
         parts = [*(stage.mean((2, 3)) for stage in stages), self.backbone.forward_head(final, pre_logits=True)]
         return torch.cat([F.layer_norm(part.float(), part.shape[1:]) for part in parts], dim=1)
