@@ -96,6 +96,10 @@ class Visual(_Value):
     confidence: Float[Tensor, "bv lv"] | None = None
     size: Int[Tensor, "bv 2"] | None = None
 
+    def rows(self, index: Int[Tensor, " n"] | Bool[Tensor, " bv"]) -> Visual:
+        """Some of the pictures."""
+        return self._each(lambda tensor: tensor[index])
+
 
 @dataclass(frozen=True)
 class Batch(_Value):

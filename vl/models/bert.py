@@ -6,6 +6,7 @@ cross-attention of LXMERT.
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -143,3 +144,11 @@ class BertEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, packing, mask=mask)
         return x
+
+    def first(self, x: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "b d"]:
+        """The first token of every row after all layers, of which the last computes no other token."""
+        *layers, last = self.layers
+        for layer in layers:
+            x = layer(x, packing)
+        starts = packing.rows_at(torch.zeros(packing.batch, dtype=torch.long, device=x.device))
+        return last(x.index_select(0, starts), Packing(packing.batch, 1), x, packing)

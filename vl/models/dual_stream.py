@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from vl.batch import Batch, Encoded
+from vl.batch import Batch, Encoded, Text, Visual
 from vl.models.base import VLModel
 from vl.models.embed import TextEmbedder, VisualEmbedder
-from vl.models.packing import join
+from vl.models.packing import Packing, join
 from vl.models.poolers import Pooler
 from vl.models.two_streams import TwoStreams
 
@@ -67,14 +68,30 @@ class DualStream(VLModel):
         if batch.attention is not None:
             raise ValueError("DualStream has bidirectional attention only; use SingleStream for other patterns")
         text_rows, visual_rows = (None, None) if batch.pairs is None else batch.pairs.unbind(1)
-        text, text_packing = self.text(batch.text)
-        visual, visual_packing = self.visual(batch.visual, self.text)
-        text, text_packing = join((self.encoder.run_text(text, text_packing), text_packing, text_rows))
-        visual, visual_packing = join((self.encoder.run_visual(visual, visual_packing), visual_packing, visual_rows))
+        text, text_packing = join((*self.embed_text(batch.text), text_rows))
+        visual, visual_packing = join((*self.embed_visual(batch.visual), visual_rows))
         text, visual = self.encoder(text, text_packing, visual, visual_packing)
         text, visual = text_packing.pad(text), visual_packing.pad(visual)
         pooled = None if self.pooler is None else self.pooler(text[:, 0], visual[:, 0])
         return Encoded(text=text, visual=visual[:, self.visual.num_extra :], pooled=pooled)
+
+    def embed_text(self, text: Text) -> tuple[Float[Tensor, "n d"], Packing]:
+        """Texts as far as they can be computed without a picture."""
+        x, packing = self.text(text)
+        return self.encoder.run_text(x, packing), packing
+
+    def embed_visual(self, visual: Visual) -> tuple[Float[Tensor, "n dv"], Packing]:
+        """Pictures as far as they can be computed without a text."""
+        x, packing = self.visual(visual, self.text)
+        return self.encoder.run_visual(x, packing), packing
+
+    def pooled(
+        self, text: tuple[Float[Tensor, "n d"], Packing], visual: tuple[Float[Tensor, "m dv"], Packing]
+    ) -> Float[Tensor, "r p"]:
+        """The pooled vector, and no more, of rows of embedded texts and pictures."""
+        (_, text_packing), (_, visual_packing) = text, visual
+        words, regions = self.encoder(*text, *visual)
+        return self.pooler(text_packing.pad(words)[:, 0], visual_packing.pad(regions)[:, 0])
 
     def blocks(self) -> Iterator[nn.Module]:
         for step in self.encoder.steps():

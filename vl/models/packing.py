@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -28,6 +30,12 @@ class Packing:
         index = mask.flatten().nonzero().squeeze(1)
         return cls(batch, length) if len(index) == batch * length else cls(batch, length, index, mask)
 
+    @classmethod
+    def of_lengths(cls, lengths: Int[Tensor, " b"]) -> Packing:
+        """The packing of rows that begin with so many real tokens."""
+        places = torch.arange(int(lengths.max()), device=lengths.device)
+        return cls.of(places < lengths[:, None])
+
     def pack(self, x: Shaped[Tensor, "b l ..."]) -> Shaped[Tensor, "n ..."]:
         """The real tokens of `x`, row after row."""
         x = x.flatten(0, 1)
@@ -46,6 +54,10 @@ class Packing:
             counts = self.mask.sum(1)
             starts = counts.cumsum(0) - counts
         return starts + positions
+
+    def compact(self) -> Packing:
+        """The packing of the same tokens in rows without gaps, as short as the longest row allows."""
+        return self if self.mask is None else Packing.of_lengths(self.mask.sum(1))
 
     def keys(self) -> Bool[Tensor, "b 1 1 l"] | None:
         """What the queries of a row may look at: its real tokens; None for all."""
@@ -80,3 +92,31 @@ def join(*parts: Part) -> tuple[Float[Tensor, "m d"], Packing]:
     joint = Packing.of(torch.cat(masks, dim=1))
     source = joint.pack(torch.cat(places, dim=1))
     return torch.cat([x for x, _, _ in parts]).index_select(0, source), joint
+
+
+@dataclass(frozen=True)
+class Table:
+    """Packed rows kept to be looked up by number: row i is the `lengths[i]` tokens from `starts[i]` on."""
+
+    x: Float[Tensor, "n d"]
+    lengths: Int[Tensor, " b"]
+
+    @classmethod
+    def of(cls, batches: Iterable[tuple[Float[Tensor, "_ d"], Packing]]) -> Table:
+        """The rows of packed batches, one after the other."""
+        parts = [(x, packing.places(x.device)[0].sum(1)) for x, packing in batches]
+        return cls(torch.cat([x for x, _ in parts]), torch.cat([lengths for _, lengths in parts]))
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.lengths)
+
+    @cached_property
+    def starts(self) -> Int[Tensor, " b"]:
+        return self.lengths.cumsum(0) - self.lengths
+
+    def rows(self, index: Int[Tensor, " r"]) -> tuple[Float[Tensor, "m d"], Packing]:
+        """Some rows, which may repeat."""
+        packing = Packing.of_lengths(self.lengths[index])
+        places = torch.arange(packing.length, device=index.device)
+        return self.x.index_select(0, packing.pack(self.starts[index][:, None] + places)), packing

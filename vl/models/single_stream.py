@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from vl.batch import Batch, Encoded
+from vl.batch import Batch, Encoded, Text, Visual
 from vl.models.base import VLModel
 from vl.models.bert import BertEncoder, BertLayer
 from vl.models.embed import TextEmbedder, VisualEmbedder
 from vl.models.masks import attention_mask
-from vl.models.packing import join
+from vl.models.packing import Packing, join
 from vl.models.poolers import Pooler
 
 
@@ -63,10 +64,10 @@ class SingleStream(VLModel):
         text_rows, visual_rows = (None, None) if batch.pairs is None else batch.pairs.unbind(1)
         parts, num_words = [], 0
         if batch.text is not None:
-            parts.append((*self.text(batch.text), text_rows))
+            parts.append((*self.embed_text(batch.text), text_rows))
             num_words = batch.text.ids.shape[1]
         if batch.visual is not None:
-            parts.append((*self.visual(batch.visual, self.text), visual_rows))
+            parts.append((*self.embed_visual(batch.visual), visual_rows))
         x, packing = join(*parts)
         x = packing.pad(self.encoder(x, packing, attention_mask(batch.attention, packing, num_words)))
         first_region = num_words + self.visual.num_extra
@@ -75,6 +76,21 @@ class SingleStream(VLModel):
             visual=None if batch.visual is None else x[:, first_region:],
             pooled=None if self.pooler is None else self.pooler(x[:, 0], None),
         )
+
+    def embed_text(self, text: Text) -> tuple[Float[Tensor, "n d"], Packing]:
+        """Texts as far as they can be computed without a picture."""
+        return self.text(text)
+
+    def embed_visual(self, visual: Visual) -> tuple[Float[Tensor, "n d"], Packing]:
+        """Pictures as far as they can be computed without a text."""
+        return self.visual(visual, self.text)
+
+    def pooled(
+        self, text: tuple[Float[Tensor, "n d"], Packing], visual: tuple[Float[Tensor, "m d"], Packing]
+    ) -> Float[Tensor, "r p"]:
+        """The pooled vector, and no more, of rows of embedded texts and pictures."""
+        x, packing = join((*text, None), (*visual, None))
+        return self.pooler(self.encoder.first(x, packing.compact()), None)
 
     def blocks(self) -> Iterator[nn.Module]:
         yield from self.encoder.layers
