@@ -18,8 +18,13 @@ from vl.models.packing import Packing
 EPS = 1e-12
 
 
-def init_weights(module: nn.Module, std: float = 0.02) -> None:
-    """BERT's start: normal weights, zero biases; the row of a padding index is zero."""
+def init_weights(module: nn.Module, width: int) -> None:
+    """BERT's start: normal weights, zero biases; the row of a padding index is zero.
+
+    Their deviation is BERT's 0.02 from its own 768 features upwards. Below it grows with 1 / sqrt(width), so that what
+    a layer adds is as strong as in BERT: a model of 128 features that starts with 0.02 learns several times slower.
+    """
+    std = 0.02 * max(1, 768 / width) ** 0.5
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             nn.init.normal_(part.weight, std=std)
@@ -135,7 +140,7 @@ class BertEncoder(nn.Module):
         super().__init__()
         self.width, self.heads, self.mlp_width = width, heads, mlp_width or 4 * width
         self.layers = nn.ModuleList(BertLayer(width, heads, mlp_width, dropout=dropout) for _ in range(depth))
-        init_weights(self)
+        init_weights(self, width)
 
     def forward(
         self, x: Float[Tensor, "n d"], packing: Packing, mask: Bool[Tensor, "b 1 l l"] | None = None

@@ -69,7 +69,7 @@ class CoAttention(TwoStreams):
         self.text_ends, self.visual_ends = tuple(text_ends), tuple(visual_ends)
         self.text_alone, self.visual_alone = text_ends[0], visual_ends[0]
         self.co_layers = nn.ModuleList(CoLayer(text, visual, width, heads, dropout) for _ in text_ends)
-        init_weights(self.co_layers)
+        init_weights(self.co_layers, width)
 
     def forward(
         self, text: Float[Tensor, "n d"], text_packing: Packing, visual: Float[Tensor, "m dv"], visual_packing: Packing

@@ -48,7 +48,7 @@ class CrossModality(TwoStreams):
             raise ValueError(f"the streams share their cross-attention; widths {text.width} and {visual.width} differ")
         self.text_alone, self.visual_alone = len(text.layers), len(visual.layers)
         self.cross_layers = nn.ModuleList(CrossLayer(text, visual, dropout) for _ in range(depth))
-        init_weights(self.cross_layers)
+        init_weights(self.cross_layers, text.width)
 
     def forward(
         self, text: Float[Tensor, "n d"], text_packing: Packing, visual: Float[Tensor, "m d"], visual_packing: Packing

@@ -39,7 +39,7 @@ class TextEmbedder(nn.Module):
         self.segment = nn.Embedding(segments, width, padding_idx)
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
-        init_weights(self)
+        init_weights(self, width)
 
     def forward(self, text: Text) -> tuple[Float[Tensor, "n d"], Packing]:
         """The real tokens of the texts, packed."""

@@ -20,7 +20,7 @@ class Transform(nn.Module):
         super().__init__()
         self.dense = nn.Linear(in_features, out_features)
         self.norm = nn.LayerNorm(out_features, eps=EPS)
-        init_weights(self)
+        init_weights(self, in_features)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n h"]:
         return self.norm(F.gelu(self.dense(x)))
@@ -46,7 +46,7 @@ class ClassHead(nn.Module):
         super().__init__()
         self.transform = Transform(width, hidden or width)
         self.decoder = nn.Linear(hidden or width, classes)
-        init_weights(self.decoder)
+        init_weights(self.decoder, hidden or width)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         return self.decoder(self.transform(x))
@@ -77,7 +77,7 @@ class SharedHead(nn.Module):
         super().__init__()
         self.transform = Transform(width, width)
         self.decoders = nn.ModuleDict({name: nn.Linear(width, size) for name, size in outputs.items()})
-        init_weights(self.decoders)
+        init_weights(self.decoders, width)
 
     def forward(self, x: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n _"]]:
         x = self.transform(x)

@@ -30,7 +30,7 @@ class LxmertRegions(VisualEmbedder):
         self.geometry_projection = nn.Linear(geometry, width)
         self.geometry_norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
-        init_weights(self)
+        init_weights(self, width)
 
     def forward(self, visual: Visual, text: TextEmbedder) -> tuple[Float[Tensor, "n d"], Packing]:
         packing = Packing.of(region_mask(visual))

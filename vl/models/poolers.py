@@ -26,7 +26,7 @@ class FirstWordPooler(Pooler):
         super().__init__()
         self.width = width
         self.dense = nn.Linear(width, width)
-        init_weights(self)
+        init_weights(self, width)
 
     def forward(self, text: Float[Tensor, "r d"], visual: Float[Tensor, "r dv"] | None = None) -> Float[Tensor, "r p"]:
         return self.dense(text).tanh()
@@ -54,7 +54,7 @@ class FusedPooler(Pooler):
         self.width, self.fusion = width, fusion
         self.text, self.visual = nn.Linear(text_width, width), nn.Linear(visual_width, width)
         self.dropout = nn.Dropout(dropout)
-        init_weights(self)
+        init_weights(self, width)
 
     def forward(self, text: Float[Tensor, "r d"], visual: Float[Tensor, "r dv"] | None) -> Float[Tensor, "r p"]:
         text, visual = self.text(text).relu(), self.visual(visual).relu()

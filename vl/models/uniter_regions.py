@@ -37,7 +37,7 @@ class UniterRegions(VisualEmbedder):
         self.hidden = nn.Embedding(2, feature_width, padding_idx=0)
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
-        init_weights(self)
+        init_weights(self, width)
 
     def forward(self, visual: Visual, text: TextEmbedder) -> tuple[Float[Tensor, "n d"], Packing]:
         packing = Packing.of(region_mask(visual))

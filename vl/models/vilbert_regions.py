@@ -33,7 +33,7 @@ class VilbertRegions(VisualEmbedder):
         self.geometry_projection = nn.Linear(geometry, width)
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
-        init_weights(self)
+        init_weights(self, width)
 
     def forward(self, visual: Visual, text: TextEmbedder) -> tuple[Float[Tensor, "n d"], Packing]:
         mask = region_mask(visual)

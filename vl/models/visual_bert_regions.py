@@ -31,7 +31,7 @@ class VisualBertRegions(VisualEmbedder):
         self.projection = nn.Linear(feature_width, width)
         self.segment = nn.Embedding(segments, width)
         self.position = nn.Embedding(positions, width)
-        init_weights(self)
+        init_weights(self, width)
 
     def forward(self, visual: Visual, text: TextEmbedder) -> tuple[Float[Tensor, "n d"], Packing]:
         packing = Packing.of(region_mask(visual, boxes=False))

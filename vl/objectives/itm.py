@@ -28,7 +28,7 @@ class ITM(Objective):
 
     def setup(self, model: VLModel) -> None:
         self.head = nn.Linear(model.pooled_width, 2)
-        init_weights(self.head)
+        init_weights(self.head, model.pooled_width)
 
     def forward(self, output: Encoded, batch: Batch, target: Any = None) -> Loss:
         """The loss of all rows.

@@ -35,7 +35,7 @@ class NLVR2BiAttention(NLVR2):
         )
         self.join = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(self.dropout))
         self.weigh, self.head = nn.Linear(width, 1), nn.Linear(2 * width, 2)
-        init_weights(self)
+        init_weights(self, width)
 
     def logits(self, output: Encoded, batch: Batch) -> Float[Tensor, "b 2"]:
         x = torch.cat([output.text, output.visual], dim=1)

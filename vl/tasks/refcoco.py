@@ -33,7 +33,7 @@ class RefCOCO(Task):
 
     def setup(self, model: VLModel) -> None:
         self.head = nn.Linear(model.visual_width, 1)
-        init_weights(self.head)
+        init_weights(self.head, model.visual_width)
 
     def scores(self, output: Encoded, batch: Batch) -> Float[Tensor, "b lv"]:
         """Of every region, minus infinity in the padding."""

@@ -40,7 +40,7 @@ class TripletRetrieval(Objective):
 
     def setup(self, model: VLModel) -> None:
         self.head = nn.Linear(model.pooled_width, 1)
-        init_weights(self.head)
+        init_weights(self.head, model.pooled_width)
 
     def corrupt(self, batch: Batch, draw: Draw) -> tuple[Batch, Any]:
         """The batch with 1 + 2 n rows an example: the pair, n other texts, n other pictures."""

@@ -27,7 +27,7 @@ class VCR(Classification):
 
     def setup(self, model: VLModel) -> None:
         self.head: nn.Module = nn.Linear(model.pooled_width, 1)
-        init_weights(self.head)
+        init_weights(self.head, model.pooled_width)
 
     def logits(self, output: Encoded, batch: Batch) -> Float[Tensor, "b c"]:
         return self.head(output.pooled).view(len(batch), -1)
@@ -60,7 +60,7 @@ class BinaryVCR(VCR):
         self.head = nn.Sequential(
             nn.Linear(width, 2 * width), nn.ReLU(), nn.LayerNorm(2 * width, eps=1e-12), nn.Linear(2 * width, 2)
         )
-        init_weights(self.head)
+        init_weights(self.head, width)
 
     def logits(self, output: Encoded, batch: Batch) -> Float[Tensor, "b c"]:
         wrong, right = self.head(output.pooled).float().unbind(1)

@@ -34,7 +34,7 @@ class VisualBertVQA(VQA):
 
     def setup(self, model: VLModel) -> None:
         self.head = nn.Linear(model.width, self.answers)
-        init_weights(self.head)
+        init_weights(self.head, model.width)
         self.metric = MeanByType("accuracy")
 
     def logits(self, output: Encoded, batch: Batch) -> Float[Tensor, "b c"]:
