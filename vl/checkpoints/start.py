@@ -38,6 +38,9 @@ class StartWeights:
         target: The part they are for.
     """
 
+    #: What has the part: the `model` of a run, or its `objectives`.
+    of = "model"
+
     def __init__(self, path: str, target: str) -> None:
         self.path, self.target = path, target
 
@@ -122,6 +125,29 @@ class VLWeights(StartWeights):
         path = find(self.path)
         weights = path / "model.safetensors"
         return _part(find_weights(load_tensors(weights if weights.is_file() else path)), self.part)
+
+
+class HeadWeights(StartWeights):
+    """A head of an objective of another VL run, for one of this run's.
+
+    Args:
+        path: The `.ckpt` of that run.
+        target: The head they are for, such as `vqa.head`.
+        part: The head they are taken from, such as `answers.head`.
+        row: The one output of a linear head that is taken; None for the whole head. UNITER's rank head begins as the
+            output of its matching head that says "they match" (row 1).
+    """
+
+    of = "objectives"
+
+    def __init__(self, path: str, target: str, part: str, row: int | None = None) -> None:
+        super().__init__(path, target)
+        self.part, self.row = part, row
+
+    def read(self, part: nn.Module) -> Mapping[str, Tensor]:
+        state = load_tensors(find(self.path)).get("state_dict", {})
+        head = _part(state, f"objectives.{self.part}")
+        return head if self.row is None else {name: value[self.row : self.row + 1] for name, value in head.items()}
 
 
 _CLASSIFIERS = ("classifier.", "fc.", "head.")

@@ -83,7 +83,7 @@ class Training(pl.LightningModule):
         self.is_configured = True
         if self.trainer.training and self.trainer.ckpt_path is None:
             for start in self.init:
-                start(self.model)
+                start(getattr(self, start.of))
         if isinstance(self.trainer.strategy, ModelParallelStrategy):
             shard(self, self.model)
         if self.ema:
