@@ -4,6 +4,7 @@ python tools/evaluate.py retrieval --checkpoint runs/demo/last.ckpt --data 'shar
 python tools/evaluate.py retrieval --checkpoint vl=CKPT --against 'ridge=ridge:TRAIN::VAL' --data SHARDS --json OUT
 python tools/evaluate.py classification --checkpoint ViT-B-32:laion2b_s34b_b79k --data SHARDS --classes names.txt
 python tools/evaluate.py linear_probe --checkpoint CKPT --train-data SHARDS --data SHARDS
+python tools/evaluate.py retrieval --run RUN.yaml --folder FOLDER --data SHARDS   (a cross-encoder; --run --help)
 python tools/evaluate.py generation --checkpoint CKPT --tokenizer CKPT --judge CKPT --data 'shards/test-*.tar'
 """
 
@@ -50,6 +51,14 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
+def other(words: list[str]) -> str | None:
+    """The tool whose options these are: what is asked of generation, and of cross-encoders, differs."""
+    if words[:1] == ["generation"]:
+        return "evaluate_generation"
+    of_run = any(word.partition("=")[0] == "--run" for word in words)
+    return "evaluate_retrieval" if words[:1] == ["retrieval"] and of_run else None
+
+
 def judge(args: argparse.Namespace, embedder: Embedder) -> Outcome:
     images = embedder.images(read_samples(args.data, args.limit))
     classes = read_classes(args.classes) if args.classes else None
@@ -67,8 +76,8 @@ def judge(args: argparse.Namespace, embedder: Embedder) -> Outcome:
 
 def main(args: list[str] | None = None) -> None:
     words = sys.argv[1:] if args is None else args
-    if words[:1] == ["generation"]:  # other questions, and other options
-        return run_path(str(Path(__file__).with_name("evaluate_generation.py")))["main"](words[1:])
+    if (name := other(words)) is not None:
+        return run_path(str(Path(__file__).with_name(f"{name}.py")))["main"](words[1:])
     options, start = parse(words), time.perf_counter()
     if options.quick:
         options.limit = min(options.limit or QUICK_LIMIT, QUICK_LIMIT)

@@ -1,7 +1,7 @@
-"""Retrieval by a model that reads text and picture together: it scores every pair, or the candidates of two towers.
+"""Pairs scored by a model that reads text and picture together, many of them.
 
 What of a text or picture does not depend on the other is computed once; pairs then run in packed batches of like
-length. The score is that of a fine-tuned head, or of pretraining's: ViLBERT's and UNITER's zero-shot retrieval.
+length. Where many are of one length, a single stream pads and masks nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from torch import Tensor
 
 from vl.batch import Batch, Encoded
 from vl.evaluation.embed import Precision
-from vl.evaluation.outcome import Outcome
-from vl.metrics.folds import mean_of_folds, retrieve_scores
-from vl.metrics.recall import TIE
 from vl.models.dual_stream import DualStream
 from vl.models.packing import Table
 from vl.models.single_stream import SingleStream
@@ -43,7 +40,7 @@ class CrossEncoder:
     Args:
         model: Joins text and picture, and pools the pair.
         score: Scores what was pooled: the `scores` of `ITM` or `TripletRetrieval`.
-        tokens: Words and regions of a batch of pairs, padding included.
+        tokens: Words and regions of a batch of pairs. About as many as the cache of a CPU core holds are fastest there.
         device: Of model and head; scores come back to the CPU in fp32.
         precision: fp32, or bf16 autocast.
 
@@ -53,7 +50,7 @@ class CrossEncoder:
 
     model: SingleStream | DualStream
     score: Callable[[Encoded], Float[Tensor, " r"]]
-    tokens: int = 4096
+    tokens: int = 2048
     device: str = "cpu"
     precision: Precision = "fp32"
 
@@ -79,13 +76,13 @@ class CrossEncoder:
     def scores(self, gallery: Gallery, text: Int[Tensor, " p"], picture: Int[Tensor, " p"]) -> Float[Tensor, " p"]:
         """The score of each text with the picture beside it."""
         lengths = gallery.texts.lengths.cpu()[text] + gallery.pictures.lengths.cpu()[picture]
-        lengths, order = lengths.sort(descending=True)
+        lengths, order = lengths.sort(descending=True, stable=True)
         found, first = torch.empty(len(order)), 0
         while first < len(order):
-            # The first is the longest, which the others are padded to.
-            rows = order[first : first + max(1, self.tokens // int(lengths[first]))]
-            found[rows] = self._batch(gallery, text[rows].to(self.device), picture[rows].to(self.device)).float().cpu()
-            first += len(rows)
+            last = first + self._size(lengths[first:])
+            rows = order[first:last]
+            found[rows] = self._batch(gallery, text[rows].to(self.device), picture[rows].to(self.device))
+            first = last
         return found
 
     def matrix(self, gallery: Gallery, kept: Bool[Tensor, "i t"] | None = None) -> Float[Tensor, "i t"]:
@@ -98,42 +95,16 @@ class CrossEncoder:
             found[block[row], text] = self.scores(gallery, text, block[row])
         return found
 
+    def _size(self, lengths: Int[Tensor, " p"]) -> int:
+        """How many of the next pairs, longest first, make a batch: those of one length if they fill half of it."""
+        most = max(1, self.tokens // int(lengths[0]))
+        alike = int((lengths[:most] == lengths[0]).sum())
+        return alike if 2 * alike >= most else most
+
     def _batch(self, gallery: Gallery, text: Tensor, picture: Tensor) -> Tensor:
         with self._autocast():
             pooled = self.model.pooled(gallery.texts.rows(text), gallery.pictures.rows(picture))
-            return self.score(Encoded(pooled=pooled))
+            return self.score(Encoded(pooled=pooled)).float().cpu()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")
-
-
-def candidates(text: Float[Tensor, "t e"], image: Float[Tensor, "i e"], count: int) -> Bool[Tensor, "i t"]:
-    """The pairs worth scoring: a picture is among the `count` nearest of a text, or the text of the picture."""
-    near = image.float() @ text.float().T
-    kept = torch.zeros_like(near, dtype=torch.bool)
-    for side in range(2):
-        kept.scatter_(side, near.topk(min(count, near.shape[side]), dim=side).indices, True)
-    return kept
-
-
-def pair_retrieval(
-    scores: Float[Tensor, "i t"], owners: Int[Tensor, " t"], protocol: str, fold: int | None = None
-) -> Outcome:
-    """Any-hit R@1, 5, 10 and median rank in both directions; what has no score comes last.
-
-    Args:
-        scores: Of every picture with every text.
-        owners: The picture each text belongs to.
-        protocol: Which pairs were scored.
-        fold: Also judge folds of so many pictures in their order (ViLBERT's zero-shot figures: two of 500).
-
-    Raises:
-        ValueError: the pictures are not a multiple of `fold`.
-    """
-    found = retrieve_scores(scores, owners, tie=TIE)
-    metrics = found.metrics()
-    if fold:
-        metrics |= {f"folds of {fold}/{name}": value for name, value in mean_of_folds(scores, owners, fold).items()}
-    size = f"{len(owners)} texts <-> {len(scores)} pictures"
-    return Outcome(f"any-hit, ties against: {size}; {protocol}", len(owners), metrics, "mean_recall", found.score(),
-                   len(scores))  # fmt: skip

@@ -6,7 +6,6 @@ cross-attention of LXMERT.
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -155,5 +154,4 @@ class BertEncoder(nn.Module):
         *layers, last = self.layers
         for layer in layers:
             x = layer(x, packing)
-        starts = packing.rows_at(torch.zeros(packing.batch, dtype=torch.long, device=x.device))
-        return last(x.index_select(0, starts), Packing(packing.batch, 1), x, packing)
+        return last(packing.first(x), Packing(packing.batch, 1), x, packing)

@@ -57,6 +57,16 @@ class CrossModality(TwoStreams):
             text, visual = layer(text, text_packing, visual, visual_packing)
         return text, visual
 
+    def first_word(
+        self, text: Float[Tensor, "n d"], text_packing: Packing, visual: Float[Tensor, "m d"], visual_packing: Packing
+    ) -> Float[Tensor, "b d"]:
+        """As in `TwoStreams`; the last layer leaves out what no first word comes from."""
+        *layers, last = self.cross_layers
+        for layer in layers:
+            text, visual = layer(text, text_packing, visual, visual_packing)
+        seen = last.cross(text, text_packing, visual, visual_packing)
+        return last.text(text_packing.first(seen), Packing(text_packing.batch, 1), seen, text_packing)
+
     def steps(self) -> Iterator[tuple[nn.Module, ...]]:
         # Counted from where they meet: the shorter stream begins later.
         alone = list(zip_longest(reversed(self.text.layers), reversed(self.visual.layers)))

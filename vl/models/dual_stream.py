@@ -89,6 +89,8 @@ class DualStream(VLModel):
         self, text: tuple[Float[Tensor, "n d"], Packing], visual: tuple[Float[Tensor, "m dv"], Packing]
     ) -> Float[Tensor, "r p"]:
         """The pooled vector, and no more, of rows of embedded texts and pictures."""
+        if not self.pooler.reads_visual:
+            return self.pooler(self.encoder.first_word(*text, *visual), None)
         (_, text_packing), (_, visual_packing) = text, visual
         words, regions = self.encoder(*text, *visual)
         return self.pooler(text_packing.pad(words)[:, 0], visual_packing.pad(regions)[:, 0])

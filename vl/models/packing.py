@@ -55,6 +55,10 @@ class Packing:
             starts = counts.cumsum(0) - counts
         return starts + positions
 
+    def first(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "b d"]:
+        """The first token of every row, none of which may be empty."""
+        return x.index_select(0, self.rows_at(torch.zeros(self.batch, dtype=torch.long, device=x.device)))
+
     def compact(self) -> Packing:
         """The packing of the same tokens in rows without gaps, as short as the longest row allows."""
         return self if self.mask is None else Packing.of_lengths(self.mask.sum(1))

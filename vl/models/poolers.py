@@ -14,6 +14,7 @@ class Pooler(nn.Module):
     """First word and first region (or the whole picture) to a vector of `width`."""
 
     width: int
+    reads_visual: bool = True
 
     def forward(self, text: Float[Tensor, "r d"], visual: Float[Tensor, "r dv"] | None) -> Float[Tensor, "r p"]:
         raise NotImplementedError
@@ -21,6 +22,8 @@ class Pooler(nn.Module):
 
 class FirstWordPooler(Pooler):
     """BERT's: tanh of a linear map of the first word."""
+
+    reads_visual = False
 
     def __init__(self, width: int = 768) -> None:
         super().__init__()

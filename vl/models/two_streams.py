@@ -40,6 +40,12 @@ class TwoStreams(nn.Module):
         """Both streams from where they meet to the end."""
         raise NotImplementedError
 
+    def first_word(
+        self, text: Float[Tensor, "n d"], text_packing: Packing, visual: Float[Tensor, "m dv"], visual_packing: Packing
+    ) -> Float[Tensor, "b d"]:
+        """The first word of every row at the end."""
+        return text_packing.first(self(text, text_packing, visual, visual_packing)[0])
+
     def steps(self) -> Iterator[tuple[nn.Module, ...]]:
         """The blocks in order of execution; those of one step do not depend on each other."""
         raise NotImplementedError
