@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vl.checkpoints.start import HFWeights, OpenClipWeights, TimmWeights, VLWeights
+from vl.checkpoints.start import HeadWeights, HFWeights, OpenClipWeights, TimmWeights, VLWeights
 from vl.models.heads import LinearHead
 from vl.models.hf_text import HFText
 from vl.models.open_clip_image import OpenClipImage
@@ -87,3 +87,19 @@ def test_what_is_missing_is_named(tmp_path):
         TimmWeights(str(tmp_path), target="imag")(build())
     with pytest.raises(ValueError, match="there is no checkpoint at"):
         HFWeights(str(tmp_path / "none"))(build())
+
+
+def test_a_head_of_another_run_begins_a_head_of_this_one(tmp_path):
+    itm, rank = (
+        torch.nn.Linear(8, 2),
+        torch.nn.ModuleDict({"retrieval": torch.nn.ModuleDict({"head": torch.nn.Linear(8, 1)})}),
+    )
+    state = {f"objectives.itm.head.{name}": value for name, value in itm.state_dict().items()}
+    torch.save({"state_dict": state | {"model.text.weight": torch.zeros(2)}, "vl": {}}, tmp_path / "a.ckpt")
+    HeadWeights(str(tmp_path / "a.ckpt"), "retrieval.head", "itm.head", row=1)(rank)
+    assert torch.equal(rank["retrieval"]["head"].weight, itm.weight[1:])
+    assert torch.equal(rank["retrieval"]["head"].bias, itm.bias[1:])
+    with pytest.raises(ValueError, match="does not fit Linear"):
+        HeadWeights(str(tmp_path / "a.ckpt"), "retrieval.head", "itm.head")(rank)
+    with pytest.raises(ValueError, match="lacks"):
+        HeadWeights(str(tmp_path / "a.ckpt"), "retrieval.head", "mlm.head")(rank)

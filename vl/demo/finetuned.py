@@ -20,13 +20,15 @@ from vl.data.views.expression import ExpressionView
 from vl.data.views.qa import QAView
 from vl.data.views.statement import StatementView
 from vl.demo.scenes import LANGUAGES, Scenes
-from vl.evaluation.cross_retrieval import retrieve_pairs
+from vl.evaluation.cross_encoder import CrossEncoder
 from vl.evaluation.finetuning import Row, both_right, figures
 from vl.metrics.captions import Words
 from vl.metrics.cider import CiderD
+from vl.metrics.folds import retrieve_scores
 from vl.metrics.ptb import tokenize
-from vl.metrics.recall import KS, Interval, bootstrap
+from vl.metrics.recall import KS, TIE, Interval, bootstrap
 from vl.models.base import VLModel
+from vl.models.controls import Control
 from vl.tasks.base import Task
 from vl.tasks.captioning import Captioning
 from vl.tasks.refcoco import RefCOCO, overlaps
@@ -104,9 +106,13 @@ def truths(task: Task, batch: Batch) -> list[str]:
 
 
 def retrieval(scenes: Scenes, model: VLModel, task: Any, split: str, language: str) -> Judged:
-    """Among the pictures of one batch, and the first caption of each."""
-    batch = next(scenes.batches(split, CaptionView((language,), "first"), 1))
-    found, n = retrieve_pairs(model, task, batch), len(batch)
+    """Among 100 pictures and the first caption of each."""
+    batch = next(scenes.batches(split, CaptionView((language,), "first"), 1, size=100))
+    if isinstance(model, Control):
+        batch, model = model.see(batch), model.model
+    encoder = CrossEncoder(model, task.scores)  # type: ignore[arg-type]
+    gallery, n = encoder.gallery([batch]), len(batch)
+    found = retrieve_scores(encoder.matrix(gallery), gallery.owners, tie=TIE)
     chance = 100 * sum(min(k, n) for k in KS) / len(KS) / n
     value = bootstrap(found.score(), n)
     return Judged(language, n, value, {"value": value.value, "majority": chance} | found.metrics())

@@ -124,15 +124,21 @@ class Scenes:
             arguments |= {name: size for name, size in sizes.items() if name in arguments}
 
     def batches(
-        self, split: str, view: View, pictures: int, negatives: Negatives | None = None, kind: str = "scenes"
+        self,
+        split: str,
+        view: View,
+        pictures: int,
+        negatives: Negatives | None = None,
+        kind: str = "scenes",
+        size: int = 128,
     ) -> Iterator[Batch]:
-        """The examples of the first pictures (or, of the kind `pairs`, of the first pairs) of a split."""
+        """The examples of the first pictures (of the kind `pairs`: the first pairs) of a split, `size` a batch."""
         source = Source(
             f"{self.regions}/{split}-{kind}-*.tar", RegionView(view, min_confidence=0.2), negatives=negatives
         )
         collator = Collator(CorpusTokenizer(str(self.tokenizer)), None)
         keys: dict[str, None] = {}
-        for batch in EvalLoader(source, collator, 128, 0, 0, 1):
+        for batch in EvalLoader(source, collator, size, 0, 0, 1):
             yield batch
             keys |= dict.fromkeys(batch.keys)
             if len(keys) >= pictures:

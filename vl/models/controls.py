@@ -43,7 +43,11 @@ class Control(VLModel):
         return self.model.visual_projection
 
     def forward(self, batch: Batch) -> Encoded | Reconstruction:
-        return self.model(batch if batch.visual is None else replace(batch, visual=self.shown(batch.visual, batch)))
+        return self.model(self.see(batch))
+
+    def see(self, batch: Batch) -> Batch:
+        """The batch as the model is given it."""
+        return batch if batch.visual is None else replace(batch, visual=self.shown(batch.visual, batch))
 
     def shown(self, visual: Visual, batch: Batch) -> Visual:
         """What the model is given in the place of the batch's regions."""
