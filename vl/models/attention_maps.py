@@ -62,7 +62,7 @@ def attention_weights(
         for rows, project, y in ((packing, attention.query, x), (seen, attention.key, context))
     )
     scores = q @ k.transpose(2, 3) / sqrt(q.shape[-1])
-    allowed = seen.keys() if mask is None else mask
+    allowed = seen.keys(packing) if mask is None else mask
     if allowed is not None:
         scores = scores.masked_fill(~allowed, float("-inf"))
     probs = scores.softmax(dim=-1).nan_to_num().mean(dim=1)

@@ -80,7 +80,7 @@ class BertAttention(nn.Module):
             context, context_packing = x, packing
         q = self._split(self.query(x), packing)
         k, v = (self._split(project(context), context_packing) for project in (self.key, self.value))
-        mask = context_packing.keys() if mask is None else mask
+        mask = context_packing.keys(packing) if mask is None else mask
         seen = packing.pack(attend(q, k, v, mask, dropout=self.dropout.p if self.training else 0.0))
         return self.norm(x + self.dropout(self.dense(seen)))
 

@@ -13,6 +13,7 @@ from vl.models.embed import TextEmbedder, VisualEmbedder
 from vl.models.packing import Packing, join
 from vl.models.poolers import Pooler
 from vl.models.two_streams import TwoStreams
+from vl.models.written import Written
 
 
 class DualStream(VLModel):
@@ -60,15 +61,20 @@ class DualStream(VLModel):
     def forward(self, batch: Batch) -> Encoded:
         """Words, regions and the pooled vector of every row, padded.
 
+        Where `Batch.attention` is set, rows may be written word by word (`Written`).
+
         Raises:
-            ValueError: a side is missing, or an attention pattern is asked for.
+            ValueError: a side is missing, or a causal pattern is asked for.
         """
         if batch.text is None or batch.visual is None:
             raise ValueError("DualStream reads texts and pictures together; the batch holds one side only")
-        if batch.attention is not None:
-            raise ValueError("DualStream has bidirectional attention only; use SingleStream for other patterns")
         text_rows, visual_rows = (None, None) if batch.pairs is None else batch.pairs.unbind(1)
-        text, text_packing = join((*self.embed_text(batch.text), text_rows))
+        if batch.attention is None:
+            text, text_packing = join((*self.embed_text(batch.text), text_rows))
+        else:
+            words, packing = join((*self.text(batch.text), text_rows))
+            text_packing = Written.of_words(packing, batch.attention)
+            text = self.encoder.run_text(words, text_packing)
         visual, visual_packing = join((*self.embed_visual(batch.visual), visual_rows))
         text, visual = self.encoder(text, text_packing, visual, visual_packing)
         text, visual = text_packing.pad(text), visual_packing.pad(visual)

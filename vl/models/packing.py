@@ -63,8 +63,9 @@ class Packing:
         """The packing of the same tokens in rows without gaps, as short as the longest row allows."""
         return self if self.mask is None else Packing.of_lengths(self.mask.sum(1))
 
-    def keys(self) -> Bool[Tensor, "b 1 1 l"] | None:
-        """What the queries of a row may look at: its real tokens; None for all."""
+    def keys(self, asker: Packing) -> Bool[Tensor, "b 1 #lq l"] | None:
+        """What the queries of a row of `asker`, which may be these tokens themselves, may look at: its real tokens;
+        None for all."""
         return None if self.mask is None else self.mask[:, None, None]
 
     def places(self, device: torch.device) -> tuple[Bool[Tensor, "b l"], Int[Tensor, "b l"]]:
