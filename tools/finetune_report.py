@@ -10,7 +10,8 @@ What is done is not done again, pretraining included: a killed report is finishe
 
 import argparse
 import time
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vl.demo.finetuned import VIEWS
 from vl.demo.finetuning import CONTROLS, FineTuning, Run, over_seeds
 from vl.demo.scenes import SYSTEMS, Scenes
 from vl.report.figures import SCHEMA, settings, write_json
-from vl.report.finetuned import FineTuned, show_finetuned
+from vl.report.finetuned import show_finetuned
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,6 +39,16 @@ def parse(args: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
+def plan(options: argparse.Namespace) -> Iterator[Run]:
+    """What is asked for, task by task; controls after what they are beside."""
+    systems = options.systems or (["uniter"] if options.quick else ["uniter", "vilbert", "visualbert"])
+    controls = list(CONTROLS)[1 : 2 if options.quick else None] if options.controls is None else options.controls
+    for system, task in product(systems, options.tasks):
+        yield from (Run(system, task, init, seed, "none") for init, seed in product(options.init, options.seeds))
+        if "pretrained" in options.init:
+            yield from (Run(system, task, "pretrained", options.seeds[0], control) for control in controls)
+
+
 def main(args: list[str] | None = None) -> None:
     options, start = parse(args), time.perf_counter()
     suffix = "-quick" if options.quick else ""
@@ -46,19 +57,11 @@ def main(args: list[str] | None = None) -> None:
     scenes.prepare()
     if "nlvr2" in options.tasks:
         scenes.prepare_pairs()
-    systems = options.systems or (["uniter"] if options.quick else ["uniter", "vilbert", "visualbert"])
-    tuning = FineTuning(folders[0], scenes)
-    controls = list(CONTROLS)[1 : 2 if options.quick else None] if options.controls is None else options.controls
-    findings: list[FineTuned] = []
-    for system, task in product(systems, options.tasks):
-        runs = [Run(system, task, init, seed, "none") for init, seed in product(options.init, options.seeds)]
-        first = replace(runs[0], init="pretrained")
-        runs += [replace(first, control=control) for control in controls if "pretrained" in options.init]
-        for run in runs:
-            findings += tuning.findings(run)
-    findings += over_seeds(findings)
+    tuning, runs = FineTuning(folders[0], scenes), list(plan(options))
+    findings = [finding for run in runs for finding in tuning.findings(run)]
+    findings += list(over_seeds(findings))
     show_finetuned(findings)
-    conditions = settings(options=vars(options), folders=list(map(str, folders)))
+    conditions = settings(options=vars(options), folders=list(map(str, folders)), step_seconds=tuning.seconds(runs))
     content = {"schema": SCHEMA, "quick": options.quick, "results": [asdict(one) for one in findings]}
     write_json(options.json, {**content, "seconds": time.perf_counter() - start, "settings": conditions})
 

@@ -42,6 +42,10 @@ class Run:
     def name(self) -> str:
         return "-".join((self.task, self.init, str(self.seed), self.control.replace(" ", "_")))
 
+    @property
+    def step(self) -> str:
+        return f"{self.system} {self.name}"
+
 
 @dataclass(frozen=True)
 class FineTuning:
@@ -108,17 +112,21 @@ class FineTuning:
         """Every figure of a run, trained and judged if that was not done."""
         config, folder = self.config(run), self.folder(run)
         start = {"start": self.start(run.system)[1]} if run.init == "pretrained" else {}
-        fit(self.steps, f"train {run.system} {run.name}", config, folder, **start)
+        fit(self.steps, f"train {run.step}", config, folder, **start)
         checkpoint, made = last_checkpoint(folder), folder / "findings.json"
-        self.steps.once(f"judge {run.system} {run.name}", {"checkpoint": sha256(checkpoint)}, made,
+        self.steps.once(f"judge {run.step}", {"checkpoint": sha256(checkpoint)}, made,
                         lambda: write_json(made, [asdict(one) for one in self.judge(run, checkpoint)]))  # fmt: skip
         return [FineTuned(**one) for one in json.loads(made.read_text())]
+
+    def seconds(self, runs: Sequence[Run]) -> dict[str, float | None]:
+        """How long runs and their judging took."""
+        return self.steps.seconds(*(f"{kind} {run.step}" for run in runs for kind in ("train", "judge")))
 
     def judge(self, run: Run, checkpoint: Path) -> Iterator[FineTuned]:
         """Its figures on all splits, those of a control on the first."""
         training = restore(self.folder(run).with_suffix(".yaml"), checkpoint)
         for split in SPLITS if run.control == "none" else SPLITS[:1]:
-            with Console().status(f"{run.system} {run.name}: {split}"):
+            with Console().status(f"{run.step}: {split}"):
                 for one in judge(self.scenes, training.model, run.task, training.objectives[run.task], split):
                     interval = one.value.low, one.value.high
                     yield FineTuned(run.system, run.task, split, one.language, PROTOCOLS[run.task], one.n, one.metrics,

@@ -1,5 +1,5 @@
-"""Captions from a single stream that reads words and regions: VLP, arXiv:1909.11059, section 3.2; Oscar,
-arXiv:2004.06165, section 4.
+"""Captions from a model that reads words and regions: VLP, arXiv:1909.11059, section 3.2; Oscar, arXiv:2004.06165,
+section 4.
 """
 
 from __future__ import annotations
