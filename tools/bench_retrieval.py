@@ -8,8 +8,9 @@ scores and ranks must agree. Hugging Face runs batches of pairs padded to their 
 ViLBERT's evaluators (a caption with all pictures) and, without a target, in the other. Ours embeds within the clock.
 
 With pre-ranking, ours scores the candidates of two towers, a tenth of the block for each query, and is still timed by
-the pairs of the block. Weights are random here, and nothing was learned: the right partner of a query is the one that
-the model itself scores best, and the towers are fitted, by ridge regression, to its scores of other pictures' pairs.
+the pairs of the block. Nothing is learned here: the right partner of a query is the one that the cross-encoder scores
+best, and the towers, given, are the best of few dimensions for its scores. So the loss in R@1 is that of towers which
+agree with the model; what trained ones lose, `python tools/evaluate.py retrieval --rank-by CLIP --loss` measures.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from bench_peers.visualbert import lengths
@@ -48,18 +50,15 @@ PICTURES, CAPTIONS = 1000, 5
 VOCABULARY, WIDTH, HEADS, MLP, FEATURES, POSITIONS = 1000, 192, 4, 384, 512, 64
 WORDS = {"vocab_size": VOCABULARY, "width": WIDTH, "context_length": POSITIONS}
 STREAM = {"width": WIDTH, "heads": HEADS, "mlp_width": MLP}
-SIZES = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": WIDTH,
-    "num_attention_heads": HEADS,
-    "intermediate_size": MLP,
-    "max_position_embeddings": POSITIONS,
-}
+SIZES = {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": MLP}
 #: Axes of a matrix of scores: along the first, a text chooses a picture.
 WAYS = ("text_to_image", "image_to_text")
 ORDERS = ("a caption with all pictures", "a picture with all captions")
 QUICK = {"pictures": 6, "repeats": 1}
 TOLERANCE = 1e-4
+#: Width of the towers' embeddings.
+TOWERS = 8
+Stream = TypeVar("Stream", SingleStream, DualStream)
 
 
 @dataclass(frozen=True)
@@ -81,23 +80,32 @@ class System:
     peer: Callable[[Text, Visual], Tensor]
 
 
-def blocks(args: argparse.Namespace) -> Iterator[Block]:
-    """The block that is timed, and another one of other pictures."""
+def sample(args: argparse.Namespace) -> Block:
+    """The block that is timed."""
     words, regions = lengths(PICTURES * CAPTIONS, "ragged")[0], lengths(PICTURES, "ragged")[1]
-    for pictures in torch.randperm(PICTURES)[: 2 * args.pictures].chunk(2):
-        captions = words.view(PICTURES, CAPTIONS)[pictures, : args.captions].flatten()
-        mask = torch.arange(int(captions.max())) < captions[:, None]
-        seen = torch.arange(int(regions[pictures].max())) < regions[pictures, None]
-        corners = torch.rand(*seen.shape, 2, 2).sort(dim=2).values.flatten(2)
-        visual = Visual(features=torch.rand(*seen.shape, FEATURES) * seen[..., None], boxes=corners, mask=seen)
-        owners = torch.arange(len(pictures)).repeat_interleave(args.captions)
-        yield Block(Text(torch.randint(5, VOCABULARY, mask.shape) * mask, mask), visual, owners)
+    chosen = torch.randperm(PICTURES)[: args.pictures]
+    words, regions = words.view(PICTURES, CAPTIONS)[chosen, : args.captions].flatten(), regions[chosen]
+    mask, seen = (torch.arange(int(counts.max())) < counts[:, None] for counts in (words, regions))
+    corners = torch.rand(*seen.shape, 2, 2).sort(dim=2).values.flatten(2)
+    visual = Visual(features=torch.rand(*seen.shape, FEATURES) * seen[..., None], boxes=corners, mask=seen)
+    owners = torch.arange(args.pictures).repeat_interleave(args.captions)
+    return Block(Text(torch.randint(5, VOCABULARY, mask.shape) * mask, mask), visual, owners)
+
+
+@torch.no_grad()
+def grow(model: Stream) -> Stream:
+    """With three times the weights it starts with, the score of a pair depends on both of its sides."""
+    for parameter in model.parameters():
+        parameter.mul_(3 if parameter.ndim > 1 else 1)
+    return model
 
 
 def visualbert() -> tuple[SingleStream, Callable[[Text, Visual], Tensor]]:
     regions = VisualBertRegions(WIDTH, FEATURES, positions=POSITIONS)
-    ours = SingleStream(TextEmbedder(**WORDS), regions, BertEncoder(3, **STREAM), FirstWordPooler(WIDTH))
-    peer = VisualBertModel(VisualBertConfig(visual_embedding_dim=FEATURES, num_hidden_layers=3, **SIZES)).eval()
+    ours = grow(SingleStream(TextEmbedder(**WORDS), regions, BertEncoder(3, **STREAM), FirstWordPooler(WIDTH)))
+    peer = VisualBertModel(
+        VisualBertConfig(visual_embedding_dim=FEATURES, num_hidden_layers=3, max_position_embeddings=POSITIONS, **SIZES)
+    ).eval()
     peer.load_state_dict({name.removeprefix("visual_bert."): x for name, x in to_visualbert(ours.state_dict()).items()})
 
     def pool(text: Text, visual: Visual) -> Tensor:
@@ -112,9 +120,11 @@ def visualbert() -> tuple[SingleStream, Callable[[Text, Visual], Tensor]]:
 def lxmert() -> tuple[DualStream, Callable[[Text, Visual], Tensor]]:
     encoder = CrossModality(BertEncoder(1, **STREAM), BertEncoder(1, **STREAM), depth=2)
     text, regions = TextEmbedder(padding_idx=0, **WORDS), LxmertRegions(WIDTH, FEATURES)
-    ours = DualStream(text, regions, encoder, FirstWordPooler(WIDTH))
+    ours = grow(DualStream(text, regions, encoder, FirstWordPooler(WIDTH)))
     layers = {"l_layers": 1, "r_layers": 1, "x_layers": 2}
-    peer = LxmertModel(LxmertConfig(visual_feat_dim=FEATURES, **layers, **SIZES)).eval()
+    peer = LxmertModel(
+        LxmertConfig(visual_feat_dim=FEATURES, **layers, max_position_embeddings=POSITIONS, **SIZES)
+    ).eval()
     peer.load_state_dict({name.removeprefix("lxmert."): x for name, x in to_lxmert(ours.state_dict()).items()})
 
     def pool(text: Text, visual: Visual) -> Tensor:
@@ -157,23 +167,10 @@ def gallery(system: System, block: Block) -> Gallery:
     return Gallery(Table.of([texts]), Table.of([pictures]), block.owners, ())
 
 
-@torch.inference_mode()
-def towers(system: System, encoder: CrossEncoder, known: Block, timed: Block) -> tuple[Tensor, Tensor]:
-    """Embeddings of a block's texts and pictures, whose products are fitted to the scores of a known block."""
-    there, here = gallery(system, known), gallery(system, timed)
-    form = solution(means(there.pictures)) @ encoder.matrix(there) @ solution(means(there.texts)).T
-    return means(here.texts), means(here.pictures) @ form
-
-
-def means(table: Table) -> Tensor:
-    """The mean vector of every row, and a one."""
-    x = torch.segment_reduce(table.x, "mean", lengths=table.lengths)
-    return torch.cat([x, torch.ones(len(x), 1)], dim=1)
-
-
-def solution(x: Tensor, strength: float = 1e-2) -> Tensor:
-    """What ridge regression multiplies targets by."""
-    return torch.linalg.solve(x.T @ x + strength * torch.eye(x.shape[1]), x.T)
+def towers(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings of texts and pictures whose products come as near the scores as their width allows."""
+    pictures, strength, texts = torch.linalg.svd(scores, full_matrices=False)
+    return texts[:TOWERS].T, pictures[:, :TOWERS] * strength[:TOWERS]
 
 
 def lost(scores: Tensor, kept: Tensor) -> dict[str, float]:
@@ -190,10 +187,8 @@ def difference(own: Tensor, other: Tensor, owners: Tensor) -> float:
 
 
 def measure(system: System, args: argparse.Namespace) -> Iterator[Comparison]:
-    timed, known = blocks(args)
-    encoder = CrossEncoder(system.model, system.head.scores, args.tokens)
-    emb, count = towers(system, encoder, known, timed), max(1, args.pictures // 10)
-    pairs = len(timed.owners) * args.pictures
+    timed, encoder = sample(args), CrossEncoder(system.model, system.head.scores, args.tokens)
+    pairs, count = len(timed.owners) * args.pictures, max(1, args.pictures // 10)
 
     def every() -> Tensor:
         return encoder.matrix(gallery(system, timed))
@@ -201,7 +196,9 @@ def measure(system: System, args: argparse.Namespace) -> Iterator[Comparison]:
     def some() -> Tensor:
         return encoder.matrix(gallery(system, timed), candidates(*emb, count))
 
-    scores, kept = every(), candidates(*emb, count)
+    scores = every()
+    emb = towers(scores)
+    kept = candidates(*emb, count)
     about = {"candidates": count, "scored": f"{kept.float().mean():.1%}", **lost(scores, kept)}
     print(f"{system.name}, candidates: {about}")
     for ours, case, order in ((every, "every pair", 0), (every, "every pair", 1), (some, "candidates", 0)):

@@ -64,6 +64,7 @@ class CrossModality(TwoStreams):
         *layers, last = self.cross_layers
         for layer in layers:
             text, visual = layer(text, text_packing, visual, visual_packing)
+        assert isinstance(last, CrossLayer)
         seen = last.cross(text, text_packing, visual, visual_packing)
         return last.text(text_packing.first(seen), Packing(text_packing.batch, 1), seen, text_packing)
 
