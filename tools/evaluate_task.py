@@ -21,6 +21,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     add("--folder", required=True, type=Path, help="where the run saved its checkpoints")
     add("--checkpoint", default="last", help="last, best, or a path (%(default)s)")
     add("--split", choices=("val", "test"), default="test", help="which of its data (%(default)s)")
+    add("--interval", action="store_true", help="with the 95%% bootstrap interval of the accuracy, over pictures")
     add("--answers", help="where to write the answers, in the benchmark's submission format")
     add("--json", help="where to write the report")
     return parser.parse_args(args)
@@ -40,8 +41,9 @@ def main(args: list[str] | None = None) -> None:
         for source_name, source in sources.items():
             for name, found in judge(training, data, source).items():
                 protocol = f"every example of {source_name} once, by {type(training.objectives[name]).__name__}"
+                metrics = found.metrics | (found.interval() if options.interval else {})
                 findings.append(Finding(Path(options.run).stem, name, options.split, "en", protocol, len(found.answers),
-                                        found.metrics))  # fmt: skip
+                                        metrics))  # fmt: skip
                 if options.answers:
                     Path(options.answers).write_text(training.objectives[name].submission(found.answers))
         shards = [path for source in sources.values() for path in source.opened.shards]

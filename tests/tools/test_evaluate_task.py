@@ -12,6 +12,7 @@ from vl.data.sample import Question, Record
 from vl.data.shards import ShardWriter
 from vl.data.vocabulary import questions, train_tokenizer
 from vl.train.cli import main as vl
+from vl.train.judge import Judged
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSWERS = ("yes", "no", "red")
@@ -76,6 +77,19 @@ def test_a_run_is_judged_on_every_question_once(run, tmp_path):
     metrics = (folder / "run/metrics.csv").read_text().splitlines()
     last = dict(zip(metrics[0].split(","), metrics[-1].split(","), strict=True))
     assert float(last["val/easy_vqa/vqa/accuracy"]) == pytest.approx(result["metrics"]["accuracy"])
+
+
+def test_the_interval_is_over_pictures(run, tmp_path):
+    folder, file = run
+    out = tmp_path / "report.json"
+    tool("evaluate_task")(["--run", str(file), "--folder", str(folder / "run"), "--json", str(out), "--interval"])
+    metrics = json.loads(out.read_text())["results"][0]["metrics"]
+    assert metrics["accuracy/low"] <= metrics["accuracy"] <= metrics["accuracy/high"]
+    answers = [{"accuracy": float(i < 6)} for i in range(12)]
+    alike = Judged(answers, {}, tuple("ab"[i // 6] for i in range(12))).interval()
+    assert alike == {"accuracy/low": 0, "accuracy/high": 100}  # two pictures, all right and all wrong
+    with pytest.raises(ValueError, match="carry no accuracy"):
+        Judged([{}], {}, ("a",)).interval()
 
 
 def test_what_cannot_be_judged_is_refused(run, tmp_path):

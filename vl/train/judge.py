@@ -15,16 +15,31 @@ from vl.data.collate import Collator
 from vl.data.loader import EvalLoader
 from vl.data.mixture import Source
 from vl.data.module import ShardData
+from vl.evaluation.submissions import mean_by_image
+from vl.metrics.recall import bootstrap
 from vl.tasks.base import Task
 from vl.train.module import Training
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The answers of one task to one source, in the order of its examples, and what its metric makes of them."""
+    """The answers of one task to one source, and what its metric makes of them; `keys` names their examples."""
 
     answers: list[Mapping[str, Any]]
     metrics: dict[str, float]
+    keys: tuple[str, ...]
+
+    def interval(self, samples: int = 2000) -> dict[str, float]:
+        """The ends of the 95% bootstrap interval of the mean accuracy, pictures drawn with what is asked of them.
+
+        Raises:
+            ValueError: the answers do not say how right they are.
+        """
+        if not all("accuracy" in answer for answer in self.answers):
+            raise ValueError("the answers carry no accuracy of their own: an interval takes a task whose answers do")
+        score, pictures = mean_by_image([answer["accuracy"] for answer in self.answers], self.keys)
+        found = bootstrap(score, pictures, samples=samples)
+        return {"accuracy/low": found.low, "accuracy/high": found.high}
 
 
 def read_data(run: str | Path) -> ShardData:
@@ -46,13 +61,16 @@ def judge(training: Training, data: ShardData, source: Source) -> dict[str, Judg
         raise ValueError(f"the run has no task, only objectives: {', '.join(training.objectives)}")
     loader = EvalLoader(source, Collator(data.tokenizer, data.eval_image), data.batch_size, 0, 0, 1)
     answers: dict[str, list[Mapping[str, Any]]] = {name: [] for name in tasks}
+    keys: list[str] = []
     with torch.inference_mode():
         for batch in loader:
+            keys += batch.keys
             for name, task in tasks.items():
                 found = task.predict(training.model, batch)
                 answers[name] += found
                 if task.metric is not None:
                     task.metric.update(found, batch)
     return {
-        name: Judged(answers[name], dict(task.metric.compute()) if task.metric else {}) for name, task in tasks.items()
+        name: Judged(answers[name], dict(task.metric.compute()) if task.metric else {}, tuple(keys))
+        for name, task in tasks.items()
     }
