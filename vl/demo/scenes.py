@@ -77,14 +77,16 @@ class Scenes:
         learn = (self.root / "tools/train_tokenizer.py", "--data", train, "--vocab-size", 1000, "--out", self.tokenizer)
         for name, made, work in (
             ("scenes", self.scenes / CARD, partial(command, *draw)),
-            ("regions", self.regions / CARD, partial(self.extract, "scenes")),
+            ("regions", self.regions / CARD, partial(self.extract, "*" if self.quick else "scenes")),
             ("tokenizer", self.tokenizer, partial(command, *learn)),
             ("answers", answers, partial(write_answers, train, answers)),
         ):
             self.steps.once(name, {"size": size}, made, work)
 
     def prepare_pairs(self) -> None:
-        """Extract the regions of the pairs of pictures, by what was learnt for the scenes."""
+        """Extract the regions of the pairs of pictures, by what was learnt for the scenes; a quick run has them."""
+        if self.quick:
+            return
         card = read_card(self.regions)
         assert card is not None
         first = next(self.scenes.glob("test-pairs-*.tar")).name
