@@ -53,7 +53,8 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
 def prepare(options: argparse.Namespace, checkpoint: Path) -> tuple[CrossEncoder, Gallery, str]:
     """The run's cross-encoder, what it shall search, and the name of its head."""
     data, training = read_data(options.run), restore(options.run, checkpoint).to(options.device)
-    heads = {name: part.scores for name, part in training.objectives.items() if hasattr(part, "scores")}
+    pooled = {name: part for name, part in training.objectives.items() if "pooled" in part.needs}
+    heads = {name: part.scores for name, part in pooled.items() if hasattr(part, "scores")}
     if (head := options.head or next(iter(heads), None)) not in heads:
         raise ValueError(f"--head {head}: the objectives of the run that score pairs are {', '.join(heads) or 'none'}")
     encoder = CrossEncoder(training.model, heads[head], options.tokens, options.device, options.precision)

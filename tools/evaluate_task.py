@@ -2,6 +2,7 @@
 
 python tools/evaluate_task.py --run configs/finetune/uniter_easy_vqa.yaml --folder runs/easy_vqa --json report.json
 python tools/evaluate_task.py --run RUN.yaml --folder FOLDER --checkpoint best --split val --answers answers.json
+python tools/evaluate_task.py --run RUN.yaml --folder FOLDER --checkpoint A.ckpt B.ckpt C.ckpt --interval
 """
 
 import argparse
@@ -19,7 +20,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--run", required=True, help="the YAML that was trained")
     add("--folder", required=True, type=Path, help="where the run saved its checkpoints")
-    add("--checkpoint", default="last", help="last, best, or a path (%(default)s)")
+    add("--checkpoint", default=["last"], nargs="+", help="last, best, or a path (last); several answer together")
     add("--split", choices=("val", "test"), default="test", help="which of its data (%(default)s)")
     add("--interval", action="store_true", help="with the 95%% bootstrap interval of the accuracy, over pictures")
     add("--answers", help="where to write the answers, in the benchmark's submission format")
@@ -32,24 +33,27 @@ def main(args: list[str] | None = None) -> None:
     findings = []
     try:
         data = read_data(options.run)
-        if (checkpoint := find_checkpoint(options.checkpoint, options.folder / "checkpoints")) is None:
+        checkpoints = [find_checkpoint(name, options.folder / "checkpoints") for name in options.checkpoint]
+        if None in checkpoints:
             raise ValueError(f"{options.folder} has no checkpoint yet")
-        training = restore(options.run, checkpoint)
+        trainings = [restore(options.run, checkpoint) for checkpoint in checkpoints]
         sources = getattr(data, options.split)
         if not sources:
             raise ValueError(f"{options.run} has no data.{options.split}")
         for source_name, source in sources.items():
-            for name, found in judge(training, data, source).items():
-                protocol = f"every example of {source_name} once, by {type(training.objectives[name]).__name__}"
+            for name, found in judge(trainings, data, source).items():
+                task = trainings[0].objectives[name]
+                protocol = f"every example of {source_name} once, by {type(task).__name__}"
+                protocol += f", mean of {len(trainings)} checkpoints" if len(trainings) > 1 else ""
                 metrics = found.metrics | (found.interval() if options.interval else {})
                 findings.append(Finding(Path(options.run).stem, name, options.split, "en", protocol, len(found.answers),
                                         metrics))  # fmt: skip
                 if options.answers:
-                    Path(options.answers).write_text(training.objectives[name].submission(found.answers))
+                    Path(options.answers).write_text(task.submission(found.answers))
         shards = [path for source in sources.values() for path in source.opened.shards]
     except (ValueError, OSError) as error:
         raise SystemExit(f"evaluate_task: {error}") from error
-    conditions = settings([checkpoint, *shards], options=vars(options))
+    conditions = settings([*checkpoints, *shards], options=vars(options))
     write_report(options.json, findings, conditions, seconds=time.perf_counter() - start)
 
 

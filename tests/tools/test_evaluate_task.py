@@ -79,6 +79,16 @@ def test_a_run_is_judged_on_every_question_once(run, tmp_path):
     assert float(last["val/easy_vqa/vqa/accuracy"]) == pytest.approx(result["metrics"]["accuracy"])
 
 
+def test_several_checkpoints_answer_together(run, tmp_path):
+    folder, file = run
+    words, same = ["--run", str(file), "--folder", str(folder / "run"), "--json"], ["--checkpoint", "last", "last"]
+    tool("evaluate_task")([*words, str(tmp_path / "one.json")])
+    tool("evaluate_task")([*words, str(tmp_path / "two.json"), *same])
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text())["results"][0] for name in ("one", "two"))
+    assert one["metrics"] == two["metrics"]
+    assert two["protocol"] == f"{one['protocol']}, mean of 2 checkpoints"
+
+
 def test_the_interval_is_over_pictures(run, tmp_path):
     folder, file = run
     out = tmp_path / "report.json"

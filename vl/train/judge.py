@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -18,6 +18,7 @@ from vl.data.module import ShardData
 from vl.evaluation.submissions import mean_by_image
 from vl.metrics.recall import bootstrap
 from vl.tasks.base import Task
+from vl.tasks.ensemble import Ensemble
 from vl.train.module import Training
 
 
@@ -50,15 +51,17 @@ def read_data(run: str | Path) -> ShardData:
     return parser.instantiate_classes(parser.parse_object(tree)).data
 
 
-def judge(training: Training, data: ShardData, source: Source) -> dict[str, Judged]:
-    """Every task of the run on every example of a source, by the task's name.
+def judge(trainings: Sequence[Training], data: ShardData, source: Source) -> dict[str, Judged]:
+    """Every task of the run on every example of a source, by the task's name; several checkpoints answer together.
 
     Raises:
-        ValueError: the run has no task.
+        ValueError: the run has no task, or one in which several cannot answer together.
     """
+    training = trainings[0]
     tasks = {name: part for name, part in training.objectives.items() if isinstance(part, Task)}
     if not tasks:
         raise ValueError(f"the run has no task, only objectives: {', '.join(training.objectives)}")
+    voices = {name: Ensemble([(one.model, cast(Task, one.objectives[name])) for one in trainings]) for name in tasks}
     loader = EvalLoader(source, Collator(data.tokenizer, data.eval_image), data.batch_size, 0, 0, 1)
     answers: dict[str, list[Mapping[str, Any]]] = {name: [] for name in tasks}
     keys: list[str] = []
@@ -66,7 +69,7 @@ def judge(training: Training, data: ShardData, source: Source) -> dict[str, Judg
         for batch in loader:
             keys += batch.keys
             for name, task in tasks.items():
-                found = task.predict(training.model, batch)
+                found = voices[name].predict(batch)
                 answers[name] += found
                 if task.metric is not None:
                     task.metric.update(found, batch)
