@@ -57,7 +57,7 @@ ORDERS = ("a caption with all pictures", "a picture with all captions")
 QUICK = {"pictures": 6, "repeats": 1}
 TOLERANCE = 1e-4
 #: Width of the towers' embeddings.
-TOWERS = 8
+TOWERS = 16
 Stream = TypeVar("Stream", SingleStream, DualStream)
 
 
@@ -180,9 +180,11 @@ def lost(scores: Tensor, kept: Tensor) -> dict[str, float]:
 
 
 def difference(own: Tensor, other: Tensor, owners: Tensor) -> float:
-    """The largest one of the scores; infinite where a rank differs."""
-    ours, theirs = retrieve_scores(own, owners), retrieve_scores(other, owners)
-    alike = all(torch.equal(getattr(ours, way), getattr(theirs, way)) for way in WAYS)
+    """The largest one of the scores; infinite where ranks differ by more than scores within 1e-5 can change places."""
+    best, worst = (retrieve_scores(own, owners, tie=tie) for tie in (-1e-5, 1e-5))
+    theirs = retrieve_scores(other, owners)
+    found = [[getattr(ranks, way) for ranks in (best, theirs, worst)] for way in WAYS]
+    alike = all(bool(((low <= rank) & (rank <= high)).all()) for low, rank, high in found)
     return float((own - other).abs().max()) if alike else math.inf
 
 
