@@ -62,6 +62,8 @@ class TimmGrid(VisualEmbedder):
     def cells(self, pixels: Tensor) -> Float[Tensor, "bv lv f"]:
         """The last feature map of square pictures, row by row."""
         backbone = self.image.backbone
+        # Convolutions are faster on a CPU with the channels last, and the cells then lie as they are returned.
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         x = backbone.forward_features(normalize_pixels(pixels, self.image.mean, self.image.std))
         if x.ndim == 3:  # a vision transformer: its class token and registers come first
             return x[:, getattr(backbone, "num_prefix_tokens", 0) :]
