@@ -22,7 +22,7 @@ class FineTuned(Finding):
     init: str = "pretrained"
     control: str = "none"
     seed: int | None = 0
-    interval: tuple[float, float] | None = None
+    interval: Sequence[float] | None = None
 
 
 def show_finetuned(findings: Sequence[FineTuned]) -> None:
