@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vl.data.sample import Object, Record, Sample
+from vl.data.sample import Object, Sample
 from vl.data.views.base import Example, View, picture
+from vl.data.views.pictures import PictureView
 from vl.draw import Draw
 
 
 @dataclass(frozen=True)
-class ObjectsView(View):
+class ObjectsView(PictureView):
     """An example is a picture, with a grid whose cells say which object has its centre there.
 
     `targets["objects"]` (side, side, 2) holds the number of the object's name and of its first attribute that is
@@ -31,14 +31,7 @@ class ObjectsView(View):
     attributes: tuple[str, ...]
     side: int = 8
 
-    def count(self, record: Record) -> int:
-        return 1
-
-    def count_from(self, counts: Mapping[str, int]) -> int | None:
-        return counts.get("samples")
-
-    def texts(self, record: Record) -> list[tuple[str, ...]]:
-        return [()]
+    members = View.members
 
     def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
         grid = torch.full((self.side, self.side, 2), -1)
