@@ -1,5 +1,6 @@
 """Masks fall where and as often as they should, and depend on the example alone."""
 
+import json
 from dataclasses import replace
 from math import sqrt
 
@@ -51,6 +52,22 @@ def test_rates_of_words(whole_word):
     swapped = masked.ids[chosen & ~hidden & ~kept]
     assert swapped.min() >= FIRST
     assert abs(float(swapped.float().mean()) - (FIRST + VOCABULARY) / 2) < 4 * VOCABULARY / sqrt(12 * len(swapped))
+
+
+def test_content_words_are_chosen_more_often(tmp_path):
+    file, text = tmp_path / "content.json", texts()
+    file.write_text(json.dumps(list(range(100, 900))))
+    masking = TokenMasking(MASK, FIRST, prob=0.1, content=str(file), content_prob=0.6)
+    _, chosen = masking(text, draw(3000), VOCABULARY)
+    plain, content = text.mask & (text.words >= 0), (text.ids >= 100) & (text.ids < 900)
+    share(int(chosen[plain & content].sum()), int((plain & content).sum()), 0.6)
+    share(int(chosen[plain & ~content].sum()), int((plain & ~content).sum()), 0.1)
+    _, whole = replace(masking, whole_word=True)(text, draw(3000), VOCABULARY)
+    for row, words in zip(whole[:50], text.words[:50], strict=True):
+        assert all(len(set(row[words == word].tolist())) == 1 for word in set(words.tolist()) - {-1})
+    file.write_text("[4000]")
+    with pytest.raises(ValueError, match="vocabulary of 3,999"):
+        masking(text, draw(3000), VOCABULARY - 1)
 
 
 def test_whole_words_are_chosen_together():

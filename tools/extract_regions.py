@@ -70,9 +70,9 @@ def ground_truth(args: argparse.Namespace) -> Extractor:
         train = expand_shards(args.learn) if args.learn else _split(shards, "train")
         held_out = expand_shards(args.held_out) if args.held_out else _split(shards, "val")
         save(kept, *learn(groups(train, args.learn_from), groups(held_out, args.learn_from // 4), boxes, backbone))
-    classifiers, accuracy = load(kept)
+    scaling, classifiers, accuracy = load(kept)
     about = {"weights sha256": sha256(find(args.weights)), "classifiers": accuracy}
-    return GroundTruthRegions(backbone, boxes, **classifiers, about=about)
+    return GroundTruthRegions(backbone, boxes, scaling, **classifiers, about=about)
 
 
 def _split(shards: list[str], name: str) -> list[str]:

@@ -1,15 +1,17 @@
 """Train a tokenizer on the captions (or questions) of shards, or extend a BERT vocabulary by the characters it lacks.
 
 python tools/train_tokenizer.py --data 'shards/train-*.tar' --vocab-size 8000 --out corpus.json
+python tools/train_tokenizer.py --data 'shards/train-*.tar' --out corpus.json --content content.json  # for masking
 python tools/train_tokenizer.py --data 'shards/train-*.tar' --extend vocab.txt --out vocab.txt
 """
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 
 from vl.data.tokenizers import CorpusTokenizer, WordPieceTokenizer
-from vl.data.vocabulary import captions, extend_vocab, questions, train_tokenizer
+from vl.data.vocabulary import captions, content_ids, extend_vocab, questions, train_tokenizer
 
 
 def main() -> None:
@@ -22,25 +24,34 @@ def main() -> None:
     parser.add_argument("--kind", choices=("wordpiece", "bpe", "unigram"), default="wordpiece")
     parser.add_argument("--languages", nargs="+", help="language codes to learn from; all by default")
     parser.add_argument("--cased", action="store_true", help="keep capitals and accents")
+    parser.add_argument("--content", type=Path, help="also write the ids of content words, as JSON, to this file")
+    parser.add_argument("--content-share", type=float, default=0.004, help="of all tokens, at most (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
     args = parser.parse_args()
     read = captions if args.of == "captions" else questions
     texts = list(read(args.data, tuple(args.languages) if args.languages else None))
     texts = texts[:1000] if args.quick else texts
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.extend:
         content = "\n".join(extend_vocab(args.extend, texts, lowercase=not args.cased)) + "\n"
     else:
         content = train_tokenizer(texts, args.vocab_size, args.kind, lowercase=not args.cased).to_str()
-    with tempfile.NamedTemporaryFile("w", dir=args.out.parent, delete=False) as file:
-        file.write(content)
-    Path(file.name).replace(args.out)
+    write(args.out, content)
     tokenizer = WordPieceTokenizer(str(args.out), not args.cased) if args.extend else CorpusTokenizer(str(args.out))
+    if args.content:
+        write(args.content, json.dumps(content_ids(texts, tokenizer, args.content_share)))
     lengths = tokenizer.lengths(texts)
     print(
         f"{args.out}: {tokenizer.vocab_size:,} entries; {len(texts):,} {args.of} of {lengths.mean():.1f} tokens "
         f"(longest {lengths.max()}), {tokenizer.unknown_rate(texts):.2%} unknown"
     )
+
+
+def write(path: Path, content: str) -> None:
+    """A file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(content)
+    Path(file.name).replace(path)
 
 
 if __name__ == "__main__":

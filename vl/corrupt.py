@@ -7,10 +7,13 @@ padding, companions, ranks and micro-batches change nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
+import msgspec
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vl.batch import Text, Visual
@@ -30,9 +33,14 @@ class TokenMasking:
         mask, random: shares of the chosen tokens that are hidden, and that become another word; the rest stay.
         whole_word: all tokens of a word are chosen, or none.
         at_least_one: what is chosen in a text where chance chose nothing: nothing, its first word or a random one.
+        content: JSON list of the ids of content words, which are chosen with probability `content_prob` (with
+            `whole_word`, so is a word of which one token is among them): what a picture tells is in few of the words of
+            a text ("Data Efficient Masked Language Modeling for Vision and Language", arXiv:2109.02040).
+            tools/train_tokenizer.py writes it.
+        content_prob: as `prob`.
 
     Raises:
-        ValueError: the probabilities are none.
+        ValueError: the probabilities are none, or `content` is no such list.
     """
 
     mask_id: int
@@ -42,9 +50,12 @@ class TokenMasking:
     random: float = 0.1
     whole_word: bool = False
     at_least_one: AtLeast = "none"
+    content: str | None = None
+    content_prob: float = 0.15
 
     def __post_init__(self) -> None:
         _check(self.prob, mask=self.mask, random=self.random)
+        _check(self.content_prob, mask=self.mask, random=self.random)
 
     def __call__(self, text: Text, draw: Draw, vocab_size: int) -> tuple[Text, Bool[Tensor, "bt lt"]]:
         """The text to show, and which tokens were chosen.
@@ -56,15 +67,40 @@ class TokenMasking:
             raise ValueError("masking needs `Text.words`, which every tokenizer of vl.data.tokenizers gives")
         length = text.ids.shape[1]
         draw = spread(draw, len(text.ids))
-        coins = draw.fold("choose").uniform(length)
+        coins, prob, word = (
+            draw.fold("choose").uniform(length),
+            self._prob(text.ids, vocab_size),
+            text.words.clamp(min=0),
+        )
         if self.whole_word:
-            coins = coins.gather(1, text.words.clamp(min=0))
-        chosen = _choose(text.mask & (text.words >= 0), coins, self.prob, self.at_least_one)
+            coins = coins.gather(1, word)
+            prob = torch.zeros_like(prob).scatter_reduce(1, word, prob * (text.words >= 0), "amax").gather(1, word)
+        chosen = _choose(text.mask & (text.words >= 0), coins, prob, self.at_least_one)
         fate = draw.fold("fate").uniform(length)
         words = draw.fold("word").integers(vocab_size - self.first_word, length) + self.first_word
         ids = torch.where(chosen & (fate < self.mask + self.random), words, text.ids)
         ids = torch.where(chosen & (fate < self.mask), self.mask_id, ids)
         return replace(text, ids=ids), chosen
+
+    def _prob(self, ids: Int[Tensor, "b l"], vocab_size: int) -> Float[Tensor, "b l"]:
+        """That of each token."""
+        if self.content is None:
+            return torch.full(ids.shape, self.prob, device=ids.device)
+        return torch.where(_content(self.content, vocab_size).to(ids.device)[ids], self.content_prob, self.prob)
+
+
+@cache
+def _content(path: str, vocab_size: int) -> Bool[Tensor, " v"]:
+    """Which tokens the JSON list names."""
+    try:
+        ids = torch.tensor(msgspec.json.decode(Path(path).read_bytes(), type=list[int]))
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ValueError(
+            f"content: {path} is no JSON list of token ids ({error}); train_tokenizer.py --content writes one"
+        ) from error
+    if not len(ids) or ids.min() < 0 or ids.max() >= vocab_size:
+        raise ValueError(f"content: the ids of {path} are not those of a vocabulary of {vocab_size:,}")
+    return torch.zeros(vocab_size, dtype=torch.bool).index_fill(0, ids, True)
 
 
 @dataclass(frozen=True)
@@ -152,7 +188,7 @@ def spread(draw: Draw, rows: int) -> Draw:
 
 
 def _choose(
-    real: Bool[Tensor, "b l"], coins: Float[Tensor, "b l"], prob: float, at_least_one: AtLeast
+    real: Bool[Tensor, "b l"], coins: Float[Tensor, "b l"], prob: float | Float[Tensor, "b l"], at_least_one: AtLeast
 ) -> Bool[Tensor, "b l"]:
     """The real places whose coin is below `prob`; where that is none, those with the coin of the one to choose."""
     chosen = real & (coins < prob)

@@ -63,8 +63,8 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def extractor(backbone, shards):
-    classifiers, accuracy = learn(groups(shards[:2], 40), groups(shards[2:], 20), KnownBoxes(), backbone)
-    return GroundTruthRegions(backbone, KnownBoxes(), **classifiers, about={"classifiers": accuracy})
+    scaling, classifiers, accuracy = learn(groups(shards[:2], 40), groups(shards[2:], 20), KnownBoxes(), backbone)
+    return GroundTruthRegions(backbone, KnownBoxes(), scaling, **classifiers, about={"classifiers": accuracy})
 
 
 def objects(count):
@@ -111,10 +111,11 @@ def test_a_classifier_learns_what_can_be_learned_and_no_more():
 
 
 def test_classifiers_are_kept(tmp_path, extractor):
-    save(tmp_path / "c.safetensors", {"classes": extractor.classes}, {"percent right": 1})
-    found, accuracy = load(tmp_path / "c.safetensors")
+    save(tmp_path / "c.safetensors", extractor.scaling, {"classes": extractor.classes}, {"percent right": 1})
+    scaling, found, accuracy = load(tmp_path / "c.safetensors")
     assert found["classes"].names == extractor.classes.names
     torch.testing.assert_close(found["classes"].weight, extractor.classes.weight)
+    torch.testing.assert_close(scaling.std, extractor.scaling.std)
     assert accuracy == {"percent right": 1}
 
 
@@ -137,6 +138,14 @@ def test_shards_keep_their_samples_and_get_regions(tmp_path, shards, extractor):
     assert told["attribute vocabulary"] == ["background", "blue", "green", "red"]
     assert told["classifiers"]["percent right"]["classes"]["all"] > 80
     assert read_card(tmp_path) == card
+
+
+def test_features_have_no_mean_and_unit_deviation_over_training_regions(tmp_path, shards, extractor):
+    card = extract(shards[:2], tmp_path, extractor, workers=1)
+    rows = [read_regions(m["regions.safetensors"]) for s in card.shards for _, m in read_shard(tmp_path / s.file)]
+    features = torch.cat([one.features.float() for one in rows])
+    torch.testing.assert_close(features.mean(0), torch.zeros(features.shape[1]), atol=0.05, rtol=0)
+    torch.testing.assert_close(features.std(0), torch.ones(features.shape[1]), atol=0.05, rtol=0)
 
 
 def test_a_killed_run_is_finished_without_doing_anything_twice(tmp_path, shards, extractor, monkeypatch):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
 from tokenizers import Tokenizer as Core
 from tokenizers import decoders, models, trainers
 from tokenizers.normalizers import BertNormalizer
 
 from vl.data.index import ShardSet
-from vl.data.tokenizers import SPECIAL_TOKENS, prepare_bert
+from vl.data.tokenizers import SPECIAL_TOKENS, Tokenizer, prepare_bert
 from vl.data.views.base import View
 from vl.data.views.caption import CaptionView
 from vl.data.views.qa import QAView
@@ -38,6 +39,13 @@ def _texts(shards: str | list[str], view: View) -> Iterator[str]:
     for number in range(len(examples)):
         if examples.locate(number)[2] == 0:  # each sample is read once
             yield from (texts[0] for texts in view.texts(examples.read(number).record))
+
+
+def content_ids(texts: Sequence[str], tokenizer: Tokenizer, share: float) -> list[int]:
+    """The ids that make up at most `share` of the corpus' tokens each: of content words, without special tokens."""
+    text = tokenizer.encode(texts)
+    counts = torch.bincount(text.ids[text.words >= 0], minlength=tokenizer.vocab_size)
+    return ((counts > 0) & (counts <= share * counts.sum())).nonzero().flatten().tolist()
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: Kind = "wordpiece", lowercase: bool = True) -> Core:

@@ -16,7 +16,7 @@ from vl.data.regions_member import Regions
 from vl.regions.extractor import Extractor, Picture, by_confidence
 from vl.regions.known_boxes import KnownBoxes
 from vl.regions.region_backbone import RegionBackbone
-from vl.regions.region_classifier import BACKGROUND, RegionClassifier, fit
+from vl.regions.region_classifier import BACKGROUND, RegionClassifier, Scaling, fit
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class GroundTruthRegions(Extractor):
     Args:
         backbone: makes their features.
         boxes: chooses them.
-        classes, attributes: say what they seem to show; `learn` makes them.
+        scaling: of the features, before anything reads them; `learn` makes it and what follows.
+        classes, attributes: say what they seem to show.
         about: further settings for the card, such as the sha256 of the weights.
     """
 
     backbone: RegionBackbone
     boxes: KnownBoxes
+    scaling: Scaling
     classes: RegionClassifier
     attributes: RegionClassifier
     about: Mapping[str, object] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class GroundTruthRegions(Extractor):
         image = self.backbone.image
         return {
             "detector": f"boxes of the truth, RoIAlign on every stage of {image.name} at {image.image_size} px",
+            "features": "zero mean and unit deviation over training regions",
             "stage widths": list(self.backbone.widths),
             "colour order": "RGB",
             "box convention": "xyxy in 0..1: boxes of objects, jittered, and boxes of the background",
@@ -53,7 +56,7 @@ class GroundTruthRegions(Extractor):
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Regions]:
         found = label(pictures, self.boxes, self.backbone)
-        return [by_confidence(self._regions(one.features, one.boxes)) for one in found]
+        return [by_confidence(self._regions(self.scaling(one.features), one.boxes)) for one in found]
 
     def _regions(self, features: Tensor, boxes: Tensor) -> Regions:
         probs = self.classes(features)
@@ -92,20 +95,26 @@ def learn(
     held_out: Iterable[Sequence[Picture]],
     boxes: KnownBoxes,
     backbone: RegionBackbone,
-) -> tuple[dict[str, RegionClassifier], dict[str, object]]:
-    """Fit `classes` and `attributes` to groups of training pictures, and measure them on held-out ones.
+) -> tuple[Scaling, dict[str, RegionClassifier], dict[str, object]]:
+    """Fit the scaling, `classes` and `attributes` to groups of training pictures, and measure them on held-out ones.
 
     Returns:
-        The classifiers, and what the card says of how right they are.
+        The scaling, the classifiers, and what the card says of how right they are.
 
     Raises:
         ValueError: there are no pictures, or they name no objects or no attributes.
     """
     features, *labels = _gather(train, boxes, backbone)
     unseen, *answers = _gather(held_out, boxes, backbone)
+    scaling = Scaling.of(features)
+    features, unseen = scaling(features), scaling(unseen)
     found = {kind: fit(features, names) for kind, names in zip(("classes", "attributes"), labels, strict=True)}
     percent = {kind: one.accuracy(unseen, names) for (kind, one), names in zip(found.items(), answers, strict=True)}
-    return found, {"training regions": len(features), "held-out regions": len(unseen), "percent right": percent}
+    return (
+        scaling,
+        found,
+        {"training regions": len(features), "held-out regions": len(unseen), "percent right": percent},
+    )
 
 
 def _gather(

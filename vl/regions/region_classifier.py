@@ -21,6 +21,29 @@ BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """Features to zero mean and unit deviation over the training regions.
+
+    What all regions share would otherwise drown what tells them apart, and a model that starts from random weights
+    learns many times slower to look at them.
+
+    Args:
+        mean, std: of each feature.
+    """
+
+    mean: Float[Tensor, " f"]
+    std: Float[Tensor, " f"]
+
+    @classmethod
+    def of(cls, features: Float[Tensor, "n f"]) -> Scaling:
+        """That of some regions."""
+        return cls(features.mean(dim=0), features.std(dim=0).clamp(min=1e-6))
+
+    def __call__(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n f"]:
+        return (features - self.mean) / self.std
+
+
+@dataclass(frozen=True)
 class RegionClassifier:
     """A linear map to logits of `names`, of which the first is the background.
 
@@ -56,9 +79,9 @@ def fit(
     """Fit a classifier to labelled regions, by L-BFGS on the whole of them.
 
     Args:
-        features: of the regions.
+        features: of the regions, scaled.
         names: of what each shows; `BACKGROUND` is given the first column.
-        decay: of the weights, in units of the features' standard deviation.
+        decay: of the weights.
         steps: L-BFGS iterations.
 
     Raises:
@@ -69,26 +92,26 @@ def fit(
         raise ValueError("the pictures name no objects, so that nothing can be learned of what regions show")
     vocabulary = (BACKGROUND, *things)
     labels = torch.tensor([vocabulary.index(name) for name in names])
-    mean, std = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
-    scaled = (features - mean) / std
     weight = torch.zeros(len(vocabulary), features.shape[1], requires_grad=True)
     bias = torch.zeros(len(vocabulary), requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(F.linear(scaled, weight, bias), labels) + decay * weight.square().sum()
+        value = F.cross_entropy(F.linear(features, weight, bias), labels) + decay * weight.square().sum()
         value.backward()
         return value
 
     optimizer.step(loss)
-    weight, bias = weight.detach() / std, bias.detach()
-    return RegionClassifier(vocabulary, weight, bias - weight @ mean)
+    return RegionClassifier(vocabulary, weight.detach(), bias.detach())
 
 
-def save(path: str | Path, classifiers: Mapping[str, RegionClassifier], accuracy: Mapping[str, object]) -> None:
-    """Write classifiers by name, with what was measured of them, as safetensors; whole or not at all."""
-    tensors: dict[str, Tensor] = {}
+def save(
+    path: str | Path, scaling: Scaling, classifiers: Mapping[str, RegionClassifier], accuracy: Mapping[str, object]
+) -> None:
+    """Write classifiers by name with the scaling of what they read and what was measured of them, as safetensors;
+    whole or not at all."""
+    tensors = {"scaling.mean": scaling.mean, "scaling.std": scaling.std}
     metadata = {"accuracy": msgspec.json.encode(accuracy).decode()}
     for name, one in classifiers.items():
         tensors |= {f"{name}.weight": one.weight.contiguous(), f"{name}.bias": one.bias}
@@ -99,13 +122,14 @@ def save(path: str | Path, classifiers: Mapping[str, RegionClassifier], accuracy
     temporary.replace(path)
 
 
-def load(path: str | Path) -> tuple[dict[str, RegionClassifier], dict[str, object]]:
+def load(path: str | Path) -> tuple[Scaling, dict[str, RegionClassifier], dict[str, object]]:
     """What `save` wrote."""
     with safetensors.safe_open(path, "pt") as file:
         metadata = {name: msgspec.json.decode(value) for name, value in file.metadata().items()}
         accuracy = metadata.pop("accuracy")
+        scaling = Scaling(file.get_tensor("scaling.mean"), file.get_tensor("scaling.std"))
         found = {
             name: RegionClassifier(tuple(names), file.get_tensor(f"{name}.weight"), file.get_tensor(f"{name}.bias"))
             for name, names in metadata.items()
         }
-    return found, accuracy
+    return scaling, found, accuracy
