@@ -174,6 +174,26 @@ def test_a_long_run_resumes_at_once(shards):
 BAD = {3: b"junk", 17: b"", 18: picture(18)[:300], 41: b"<html>"}
 
 
+def test_sources_are_taken_in_their_steps(shards):
+    first, second = sources(shards)[:2]
+    early = Source(first.shards, first.view, name="early", steps=(0, 6000))
+    late = Source(second.shards, second.view, name="late", steps=(5990, None))
+    always = Source(first.shards, first.view, name="always", weight=0.5)
+    mixture = Mixture([early, late, always], 7, 8)
+    taken = np.array([mixture._turn(step)[0] for step in range(5800, 6300)])
+    assert set(taken[:190].tolist()) == {0, 2}
+    assert set(taken[200:].tolist()) == {1, 2}
+    assert abs((taken[200:] == 2).mean() - 1 / 3) < 0.11
+    again = Mixture([early, late, always], 7, 8)
+    assert again.plan(6299).ids.tolist() == mixture.plan(6299).ids.tolist()
+    assert mixture.fingerprint()["steps of early"] == "0 to 6000"
+    assert "steps of always" not in mixture.fingerprint()
+    with pytest.raises(ValueError, match="no source may be taken at step 6000"):
+        Mixture([early], 7, 8)
+    with pytest.raises(ValueError, match="before a later one"):
+        Source(first.shards, first.view, steps=(5, 5))
+
+
 @pytest.fixture
 def damaged(tmp_path) -> str:
     return write_shards(tmp_path, "train-bad", 53, {n: data or b"\xff\xd8" for n, data in BAD.items()})

@@ -34,6 +34,11 @@ class Source:
         cache: Folder for the index (by default beside each shard) and for remote shards, or a `ShardCache`.
         max_bad: A larger share of malformed samples or unreadable examples stops the run.
         negatives: Gives some examples the text or picture of another sample (`Batch.matched` says which).
+        steps: The optimiser steps that may take it, from the first to before the second (None: to the end), so that
+            what is learnt first comes first.
+
+    Raises:
+        ValueError: the weight is not positive, or there are no such steps.
     """
 
     def __init__(
@@ -46,12 +51,16 @@ class Source:
         cache: str | ShardCache | None = None,
         max_bad: float = 0.05,
         negatives: Negatives | None = None,
+        steps: tuple[int, int | None] = (0, None),
     ) -> None:
+        first, end = steps
+        if first < 0 or (end is not None and end <= first):
+            raise ValueError(f"steps of a source go from a first one to before a later one, not {list(steps)}")
         if not weight > 0:
             raise ValueError(f"the weight of a source must be positive, not {weight}; leave out a source not wanted")
         self.shards, self.view, self.objectives = shards, view, tuple(objectives)
         self.weight, self.name, self.cache, self.max_bad = weight, name, cache, max_bad
-        self.negatives = negatives
+        self.negatives, self.first_step, self.end_step = negatives, first, np.inf if end is None else end
 
     @cached_property
     def opened(self) -> ShardSet:
@@ -99,8 +108,7 @@ class Mixture:
         if not self.sources or len(set(self.names)) < len(self.names):
             raise ValueError(f"a mixture needs sources of different names, not {self.names}; set `name`")
         self._check_sizes()
-        weights = np.array([source.weight for source in self.sources])
-        self._bounds = np.cumsum(weights)[:-1] / weights.sum()
+        self._check_steps()
         self._drawn = [np.zeros(len(self.sources), np.int64)]
         self._picks: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
         self._epochs: dict[int, tuple[int, Epoch]] = {}
@@ -133,6 +141,8 @@ class Mixture:
             parts[f"weight of {name}"] = source.weight
             parts[f"view of {name}"] = repr(source.view)
             parts[f"negatives of {name}"] = repr(source.negatives)
+            if (source.first_step, source.end_step) != (0, np.inf):
+                parts[f"steps of {name}"] = f"{source.first_step} to {source.end_step}"
             parts[f"objectives of {name}"] = ", ".join(source.objectives)
             parts[f"shards of {name}"] = source.opened.digest
         return parts
@@ -144,6 +154,11 @@ class Mixture:
                     f"{name} ({source.shards}) has {len(source.opened):,} examples, less than one global batch of "
                     f"{self.batch_size:,}: lower batch_size, or add shards"
                 )
+
+    def _check_steps(self) -> None:
+        for step in {0, *(source.end_step for source in self.sources)} - {np.inf}:
+            if not any(source.first_step <= step < source.end_step for source in self.sources):
+                raise ValueError(f"no source may be taken at step {step}: let the `steps` of one go on")
 
     def _turn(self, step: int) -> tuple[int, int]:
         """The source of a step, and how often that source was drawn before."""
@@ -160,9 +175,11 @@ class Mixture:
 
     def _draws(self, first: int, last: int) -> np.ndarray:
         """The sources of the steps of blocks first..last-1, a row each."""
-        steps = torch.arange(first * _BLOCK, last * _BLOCK)
-        coins = Draw.of(self.seed, 0, 0, steps).fold("source of a step").uniform().numpy()
-        return np.searchsorted(self._bounds, coins, side="right").reshape(-1, _BLOCK)
+        steps = np.arange(first * _BLOCK, last * _BLOCK)
+        coins = Draw.of(self.seed, 0, 0, torch.from_numpy(steps)).fold("source of a step").uniform().numpy()
+        weights = np.stack([s.weight * ((s.first_step <= steps) & (steps < s.end_step)) for s in self.sources])
+        bounds = np.cumsum(weights, axis=0) / weights.sum(axis=0)
+        return (coins >= bounds[:-1]).sum(axis=0).reshape(-1, _BLOCK)
 
     def _place(self, source: int, turn: int) -> tuple[int, int]:
         """The epoch and the number within it of a source's batch number `turn`."""
