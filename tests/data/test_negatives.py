@@ -74,6 +74,24 @@ def test_texts_and_pictures_are_swapped_half_of_the_time(shards, swap):
     assert len(partners) > 0.5 * len(wrong)  # over the whole source
 
 
+def test_both_texts_of_a_picture_are_rows_of_the_batch(shards, tmp_path):
+    texts = [caption["text"] for number in range(24) for caption in record(number)["captions"]]
+    (tmp_path / "t.json").write_text(train_tokenizer(texts, 200).to_str())
+    tokenizer = CorpusTokenizer(str(tmp_path / "t.json"))
+    batch = next(iter(EvalLoader(source(shards, both=True, rate=0.0), Collator(tokenizer, None), 8, 0, 0, 1)))
+    assert len(batch) == len(batch.visual.features) == 8
+    assert batch.matched.tolist() == [True, False] * 8
+    assert batch.pairs.tolist() == [[2 * i + j, i] for i in range(8) for j in (0, 1)]
+    for row, key in enumerate(batch.keys):
+        true, false = (mentioned(tokenizer.decode(batch.text.ids[2 * row + j].tolist())) for j in (0, 1))
+        assert true <= set(shown(int(key)))
+        assert not false <= set(shown(int(key)))
+    chinese = [any(ord(c) > 0x3000 for c in tokenizer.decode(ids)) for ids in batch.text.ids.tolist()]
+    assert [bool(language) for language in batch.text.language.tolist()] == chinese
+    with pytest.raises(ValueError, match="both texts go with swap 'text'"):
+        Negatives(swap="picture", both=True)
+
+
 def test_the_same_number_of_objects(shards):
     for key, _, picture, matched in examples(source(shards, swap="picture", rate=1.0, same_count=True)):
         assert not matched

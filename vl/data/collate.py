@@ -94,7 +94,7 @@ class Collator:
             raise TypeError("the examples of a batch must all have equally many texts, and equally many pictures")
         if texts and self.tokenizer is None:
             raise TypeError("the view reads texts, but the data has no tokenizer; set `tokenizer`")
-        languages = [example.language for example in examples for _ in range(per_text)]
+        languages = [one for example in examples for one in _each(example.language, per_text)]
         pairs, group = _rows(len(examples), per_text, per_image)
         targets = {name: _stack([example.targets[name] for example in examples]) for name in examples[0].targets}
         return Batch(
@@ -102,7 +102,9 @@ class Collator:
             visual=_visual(images) if images else None,
             pairs=pairs,
             group=group,
-            matched=_stack([example.matched for example in examples]) if examples[0].matched is not None else None,
+            matched=None
+            if examples[0].matched is None
+            else _stack([one for e in examples for one in _each(e.matched)]),
             codes=targets.pop("codes", None),
             targets=targets,
             objectives=objectives,
@@ -119,6 +121,11 @@ def _rows(examples: int, texts: int, images: int) -> tuple[Tensor | None, Tensor
     ranges = (torch.arange(number) for number in (examples, texts, images))
     example, text, image = (index.flatten() for index in torch.meshgrid(*ranges, indexing="ij"))
     return torch.stack([example * texts + text, example * images + image], dim=1), example
+
+
+def _each(value: Any, number: int = 1) -> tuple[Any, ...]:
+    """Those of each text, which may be one for all."""
+    return value if isinstance(value, tuple) else (value,) * number
 
 
 def _visual(images: list[Any]) -> Visual:

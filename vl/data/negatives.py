@@ -28,22 +28,25 @@ class Negatives:
             of a pair (VisualBERT).
         opposites: the share of swapped texts that are a stored opposite of the own one instead, where there is any.
         same_count: the other sample lists as many objects.
+        both: an example has its own text and the swapped one, two rows of the batch with one picture; `rate` is not
+            used. What the rows share falls out of the gradient, so that a small model learns sooner what differs.
 
     Raises:
-        ValueError: a share is none, or opposites are asked for where texts are not swapped.
+        ValueError: a share is none, or opposites or both texts are asked for where texts are not swapped.
     """
 
     rate: float = 0.5
     swap: Literal["text", "picture", "second text"] = "text"
     opposites: float = 0.0
     same_count: bool = False
+    both: bool = False
 
     def __post_init__(self) -> None:
         for name, share in (("rate", self.rate), ("opposites", self.opposites)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share}; it is a share in 0..1")
-        if self.opposites and self.swap != "text":
-            raise ValueError(f"opposites are texts: they go with swap 'text', not {self.swap!r}")
+        if (self.opposites or self.both) and self.swap != "text":
+            raise ValueError(f"opposites and both texts go with swap 'text', not {self.swap!r}")
 
     def apply(self, example: Example, record: Record, draw: Draw, others: Iterable[Other]) -> Example:
         """The example as it is or mismatched, which `matched` says.
@@ -58,8 +61,16 @@ class Negatives:
             ValueError: no other sample will do.
         """
         draw = draw.fold("mismatch")
+        if self.both:
+            other = self._mismatch(example, record, draw, others)
+            texts, languages = (example.text, other.text), (example.language, other.language)
+            return replace(example, text=None, texts=texts, language=languages, matched=(True, False))
         if float(draw.fold("rate").uniform()) >= self.rate:
             return replace(example, matched=True)
+        return self._mismatch(example, record, draw, others)
+
+    def _mismatch(self, example: Example, record: Record, draw: Draw, others: Iterable[Other]) -> Example:
+        """The example with a text or picture that does not belong to it."""
         opposites = opposites_of(record, example.text)
         if opposites and float(draw.fold("opposite?").uniform()) < self.opposites:
             text = opposites[int(draw.fold("opposite").integers(len(opposites)))]

@@ -21,15 +21,16 @@ class Example:
     `vl.data.sample.LANGUAGES`. `images` holds encoded bytes until the image stage turns them into uint8 (3, h, w), or
     the pictures' regions. `matched` says whether text and picture belong together, None where nobody asks.
     `targets` is what the task's loss and metric read: numbers and tensors are stacked, anything else is kept as it is.
-    `texts` are several texts in place of the one, each of which meets the example's pictures in a row of its own.
+    `texts` are several texts in place of the one, each of which meets the example's pictures in a row of its own;
+    they may have languages and matches of their own.
     """
 
     key: str
     text: str | tuple[str, str] | None = None
-    language: int = -1
+    language: int | tuple[int, ...] = -1
     images: tuple[bytes | Tensor | Regions, ...] = ()
     targets: Mapping[str, Any] = field(default_factory=dict)
-    matched: bool | None = None
+    matched: bool | tuple[bool, ...] | None = None
     texts: tuple[str | tuple[str, str], ...] = ()
 
 
