@@ -28,6 +28,17 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ ((x >> 31) & (2**33 - 1))
 
 
+def _bits(key: int, example: int) -> int:
+    """`Draw.bits` for one number of one example, without tensors: what a loader asks for again and again."""
+    row = example * _GOLDEN + key
+    for offset in (0, _GOLDEN):
+        row = (row + offset) % 2**64
+        row = (row ^ (row >> 30)) * _FIRST % 2**64
+        row = (row ^ (row >> 27)) * _SECOND % 2**64
+        row ^= row >> 31
+    return row % 2**63
+
+
 @lru_cache(maxsize=4096)
 def _digest(*parts: int | str) -> int:
     """A signed 64-bit number for a tuple of names and integers, the same in every process."""
@@ -61,6 +72,8 @@ class Draw:
 
     def bits(self, *shape: int) -> Int[Tensor, "b ..."]:
         """63 random bits each, as non-negative int64, of shape (b, *shape)."""
+        if not shape and len(self.examples) == 1:
+            return torch.tensor([_bits(self.key, int(self.examples))])
         rows = _mix(self.examples * _GOLDEN + self.key)
         counters = torch.arange(1, prod(shape) + 1, device=rows.device) * _GOLDEN
         return (_mix(rows[:, None] + counters) & (2**63 - 1)).view(len(rows), *shape)

@@ -104,20 +104,21 @@ class Reader(Dataset):
         inner = self.shards[source].locate(example_id)[2]
         negatives, change = self.negatives[source], None
         if negatives is not None:
-            others = self._others(source, sample.key, draw)
+            others = self._others(source, sample.key, draw, negatives.swap == "picture")
             change = partial(negatives.apply, record=sample.record, draw=draw, others=others)
         return self.collator.read(self.views[source], sample, inner, draw, numbers, change)
 
-    def _others(self, source: int, key: str, draw: Draw) -> Iterator[Other]:
+    def _others(self, source: int, key: str, draw: Draw, pictures: bool) -> Iterator[Other]:
         """Records of the samples of other keys, in random order, each with a way to make its example."""
         shards, view = self.shards[source], self.views[source]
+        make = view.example if pictures else view.unread
         for candidate in candidates(len(shards), draw):
             try:
                 sample = shards.read(candidate)
             except BadMember:
                 continue
             if sample.key != key:
-                yield sample.record, partial(view.example, sample, shards.locate(candidate)[2], draw)
+                yield sample.record, partial(make, sample, shards.locate(candidate)[2], draw)
 
     def _candidates(self, request: Request, example_id: int) -> Iterator[int]:
         """The example, and if bad ones are replaced the others of its shard, from the next one on and around."""

@@ -166,6 +166,12 @@ class Sample:
     def record(self) -> Record:
         return read_record(self.members, self.key)
 
+    def with_members(self, members: Mapping[str, bytes]) -> Sample:
+        """The sample with other members in the place of its pictures; its record is not read anew."""
+        other = Sample(self.key, members)
+        other.__dict__["record"] = self.record
+        return other
+
     def image(self, prefix: str = "") -> bytes | None:
         """The bytes of the picture, or of `prefix`.jpg and the like for image pairs; None if there is none."""
         names = (f"{prefix}.{member}" if prefix else member for member in IMAGE_MEMBERS)

@@ -53,10 +53,13 @@ class RegionView(View):
     def texts(self, record: Record) -> list[tuple[str, ...]]:
         return self.view.texts(record)
 
-    def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
+    def unread(self, sample: Sample, inner: int, draw: Draw) -> Example:
         # The view finds the regions where the picture would be.
         members = {name.replace(REGIONS, IMAGE_MEMBERS[0]): data for name, data in sample.members.items()}
-        example = self.view.example(Sample(sample.key, members), inner, draw)
+        return self.view.example(sample.with_members(members), inner, draw)
+
+    def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
+        example = self.unread(sample, inner, draw)
         found = [read_regions(data) for data in example.images if isinstance(data, bytes)]
         return replace(example, images=tuple(map(self._keep, found)))
 
