@@ -59,7 +59,7 @@ class GenerateDemo:
         scenes = {"shards": {shard.file: shard.sha256 for shard in read_card(self.data).shards}}
         words = ("--data", f"{self.data}/{TRAIN}", "--vocab-size", 600, "--out", text)
         steps.once("text", scenes, text, lambda: command(self.root / "tools/train_tokenizer.py", *words))
-        done = {"judge": self.fit(steps, "judge", scenes), "clip": self.fit(steps, "clip", scenes)}
+        done = {"judge": self.fit(steps, "judge", scenes)}
         for tokenizer, *models in FAMILIES.values():
             done[tokenizer] = made = self.fit(steps, tokenizer, scenes)
             codes = self.encode(steps, tokenizer, made)
@@ -67,6 +67,7 @@ class GenerateDemo:
                 codes = done[model] = self.fit(
                     steps, model, codes, str(load(self.out / tokenizer / "model").model.fingerprint)
                 )
+        done["clip"] = self.fit(steps, "clip", scenes)
         steps.once("report", done, self.out / "report.json", lambda: self.report(steps))
 
     def fit(self, steps: Steps, name: str, inputs: Mapping[str, Any], codes_of: str = "") -> Mapping[str, Any]:
