@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from vl.data.sample import Record
 from vl.data.views.base import Example
@@ -63,7 +63,8 @@ class Negatives:
         draw = draw.fold("mismatch")
         if self.both:
             other = self._mismatch(example, record, draw, others)
-            texts, languages = (example.text, other.text), (example.language, other.language)
+            texts: Any = (example.text, other.text)
+            languages: Any = (example.language, other.language)
             return replace(example, text=None, texts=texts, language=languages, matched=(True, False))
         if float(draw.fold("rate").uniform()) >= self.rate:
             return replace(example, matched=True)
