@@ -135,18 +135,20 @@ def test_mrc(target, average):
     model, objective = prepared(MRC(REGIONS, CLASSES, target, average))
     batch = full()
     loss, output, chosen = run(model, objective, batch)
-    total, count = 0.0, 0
+    total, count, right = 0.0, 0, 0
     for row, place in chosen.nonzero().tolist():
         probs = batch.visual.class_probs[row, place]
         logps = objective.head(output.visual[row, place][None])[0].log_softmax(0)
+        best, guess = (max(range(1, CLASSES), key=lambda c: float(found[c])) for found in (probs, logps))
+        right += best == guess
         if target == "hard":
-            best = max(range(1, CLASSES), key=lambda c: float(probs[c]))
             total -= float(logps[best])
         else:
             total += sum(float(p) * (log(float(p)) - float(logps[c])) for c, p in enumerate(probs))
         count += CLASSES if average == "elements" else 1
     assert float(loss.total) == pytest.approx(total, rel=1e-4)
     assert int(loss.count) == count
+    assert float(loss.metrics["accuracy"][0]) == right
 
 
 def test_the_average_over_elements_is_smaller_by_the_number_of_classes():

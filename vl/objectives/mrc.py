@@ -15,7 +15,7 @@ from torch import Tensor
 from vl.batch import Batch, Encoded, Loss
 from vl.corrupt import RegionMasking
 from vl.draw import Draw
-from vl.losses.masked import cross_entropy, hits, kl_divergence, top_class
+from vl.losses.masked import cross_entropy, kl_divergence, top_class
 from vl.models.base import VLModel
 from vl.models.heads_masked import ClassHead
 from vl.objectives.base import Objective
@@ -24,6 +24,8 @@ from vl.objectives.rows import matching, visual_rows
 
 class MRC(Objective):
     """Cross-entropy of the detector's best class (never the background), or the KL divergence of its distribution.
+
+    Accuracy compares best classes, the background left out on both sides: it is often the likeliest for either target.
 
     Args:
         masking: which regions are chosen, and what becomes of them.
@@ -69,6 +71,7 @@ class MRC(Objective):
         scored = matching(visual_rows(target, batch), batch, self.matched_only)
         probs, logits = visual_rows(found, batch)[scored], self.head(output.visual[scored])
         labels, count = top_class(probs), torch.tensor(len(probs), device=probs.device)
+        right = (top_class(logits) == labels).sum().float()
         loss = kl_divergence(logits, probs) if self.target == "kl" else cross_entropy(logits, labels)
         size = self.classes if self.average == "elements" else 1
-        return Loss(loss.sum(), count * size, {"accuracy": (hits(logits, labels), count)})
+        return Loss(loss.sum(), count * size, {"accuracy": (right, count)})
