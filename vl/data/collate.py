@@ -24,10 +24,11 @@ class Collator:
     Args:
         tokenizer: Encodes the texts, padded to the longest of the batch; None where views read no text.
         image: Decodes the pictures; None where views read none.
+        chance: Gives the tokenizer the texts' random numbers, as training does.
     """
 
-    def __init__(self, tokenizer: Tokenizer | None, image: ImageStage | None) -> None:
-        self.tokenizer, self.image = tokenizer, image
+    def __init__(self, tokenizer: Tokenizer | None, image: ImageStage | None, chance: bool = False) -> None:
+        self.tokenizer, self.image, self.chance = tokenizer, image, chance
 
     def read(
         self,
@@ -96,9 +97,10 @@ class Collator:
             raise TypeError("the view reads texts, but the data has no tokenizer; set `tokenizer`")
         languages = [one for example in examples for one in _each(example.language, per_text)]
         pairs, group = _rows(len(examples), per_text, per_image)
+        numbers = _of_texts(draw, len(examples), per_text) if draw is not None and self.chance else None
         targets = {name: _stack([example.targets[name] for example in examples]) for name in examples[0].targets}
         return Batch(
-            text=self.tokenizer.encode(texts, languages) if texts else None,
+            text=self.tokenizer.encode(texts, languages, numbers) if texts else None,
             visual=_visual(images) if images else None,
             pairs=pairs,
             group=group,
@@ -111,6 +113,12 @@ class Collator:
             keys=tuple(example.key for example in examples),
             draw=draw,
         )
+
+
+def _of_texts(draw: Draw, examples: int, texts: int) -> Draw:
+    """The numbers of each text of each example."""
+    owners = torch.arange(examples).repeat_interleave(texts)
+    return draw.fold("text").select(owners, torch.arange(texts).repeat(examples))
 
 
 def _rows(examples: int, texts: int, images: int) -> tuple[Tensor | None, Tensor | None]:

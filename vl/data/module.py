@@ -93,7 +93,7 @@ class ShardData(LightningDataModule):
             source.opened  # noqa: B018
 
     def train_dataloader(self) -> TrainLoader | StreamLoader:
-        collator = Collator(self.tokenizer, self.image)
+        collator = Collator(self.tokenizer, self.image, chance=True)
         rank, world_size = self._group()
         if isinstance(self.train, StreamedSource):
             check_split(Shuffle(), self.batch_size, self.accumulate, world_size)

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer as Core
 from torch import Tensor
 
 from vl.batch import Text
+from vl.draw import Draw
 
 Words = str | tuple[str, str]
 
@@ -72,12 +73,13 @@ class Tokenizer:
         """What happens to a text before the core sees it."""
         return text
 
-    def encode(self, texts: Sequence[Words], languages: Sequence[int] | None = None) -> Text:
+    def encode(self, texts: Sequence[Words], languages: Sequence[int] | None = None, draw: Draw | None = None) -> Text:
         """Tokenize texts, or pairs of texts (then `segment` is 1 on the second).
 
         Args:
             texts: At least one text.
             languages: An index into `vl.data.sample.LANGUAGES` for each.
+            draw: Numbers of each, in training; nothing is left to chance here, but may be in a subclass.
         """
         rows = self._encode(texts)
         segment = None
@@ -160,10 +162,10 @@ class ClipTokenizer(Tokenizer):
             text = repair(text)
         return " ".join(text.split()).lower()
 
-    def encode(self, texts: Sequence[Words], languages: Sequence[int] | None = None) -> Text:
+    def encode(self, texts: Sequence[Words], languages: Sequence[int] | None = None, draw: Draw | None = None) -> Text:
         if any(isinstance(text, tuple) for text in texts):
             raise ValueError("CLIP's tokenizer reads single texts; for pairs of texts use a WordPiece or corpus one")
-        return super().encode(texts, languages)
+        return super().encode(texts, languages, draw)
 
 
 class WordPieceTokenizer(Tokenizer):
