@@ -144,9 +144,12 @@ class HeadWeights(StartWeights):
         super().__init__(path, target)
         self.part, self.row = part, row
 
+    def state(self) -> Mapping[str, Tensor]:
+        """Every head of the checkpoint, by name."""
+        return _part(load_tensors(find(self.path)).get("state_dict", {}), "objectives")
+
     def read(self, part: nn.Module) -> Mapping[str, Tensor]:
-        state = load_tensors(find(self.path)).get("state_dict", {})
-        head = _part(state, f"objectives.{self.part}")
+        head = _part(self.state(), self.part)
         return head if self.row is None else {name: value[self.row : self.row + 1] for name, value in head.items()}
 
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from vl.checkpoints.bert import BERT, BERT_TEXT
 from vl.checkpoints.lxmert import from_lxmert
-from vl.checkpoints.names import Names, State, rename, trunk
+from vl.checkpoints.names import Names, State, heads, rename, trunk
 from vl.checkpoints.safe import load_tensors
-from vl.checkpoints.start import StartWeights, find
+from vl.checkpoints.start import HeadWeights, StartWeights, find
 from vl.checkpoints.state import find_weights
 from vl.checkpoints.uniter import from_uniter
 from vl.checkpoints.vilbert import from_vilbert
@@ -19,6 +19,7 @@ from vl.checkpoints.visualbert import from_visualbert
 from vl.models.dual_stream import DualStream
 from vl.models.visual_bert_regions import VisualBertRegions
 
+System = Literal["uniter", "vilbert", "lxmert", "visualbert"]
 _FILES = ("model.safetensors", "pytorch_model.bin")
 _FROM: dict[str, Callable[[Mapping[str, Tensor]], State]] = {
     "uniter": from_uniter,
@@ -44,14 +45,31 @@ class RegionWeights(StartWeights):
         target: The part of the model it is for.
     """
 
-    def __init__(
-        self, path: str, system: Literal["uniter", "vilbert", "lxmert", "visualbert"], target: str = ""
-    ) -> None:
+    def __init__(self, path: str, system: System, target: str = "") -> None:
         super().__init__(path, target)
         self.system = system
 
     def read(self, part: nn.Module) -> Mapping[str, Tensor]:
         return trunk(_FROM[self.system](_read(self.path)))
+
+
+class RegionHead(HeadWeights):
+    """A head that a region model was pretrained with, for one of this run's.
+
+    Args:
+        path: A file of the release, or a Hugging Face folder.
+        system: Whose layout it has.
+        target: The head it is for, such as `retrieval.head`.
+        part: The head that is taken, such as `itm`.
+        row: The one output of a linear head that is taken; None for the whole head.
+    """
+
+    def __init__(self, path: str, system: System, target: str, part: str, row: int | None = None) -> None:
+        super().__init__(path, target, part, row)
+        self.system = system
+
+    def state(self) -> Mapping[str, Tensor]:
+        return heads(_FROM[self.system](_read(self.path)))
 
 
 class BertWeights(StartWeights):

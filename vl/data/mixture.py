@@ -13,6 +13,7 @@ import torch
 from vl.data.index import ShardSet
 from vl.data.negatives import Negatives
 from vl.data.order import ORDER_VERSION, Epoch, Order, Shuffle
+from vl.data.pool import Pool
 from vl.data.remote import ShardCache
 from vl.data.tokenizers import Tokenizer
 from vl.data.views.base import View
@@ -33,7 +34,8 @@ class Source:
         name: What reports call it; by default `source0`, `source1`, ...
         cache: Folder for the index (by default beside each shard) and for remote shards, or a `ShardCache`.
         max_bad: A larger share of malformed samples or unreadable examples stops the run.
-        negatives: Gives some examples the text or picture of another sample (`Batch.matched` says which).
+        negatives: Gives some examples the text or picture of another sample (`Batch.matched` says which), or every
+            example a `Pool` of them.
         steps: The optimiser steps that may take it, from the first to before the second (None: to the end), so that
             what is learnt first comes first.
 
@@ -50,7 +52,7 @@ class Source:
         name: str | None = None,
         cache: str | ShardCache | None = None,
         max_bad: float = 0.05,
-        negatives: Negatives | None = None,
+        negatives: Negatives | Pool | None = None,
         steps: tuple[int, int | None] = (0, None),
     ) -> None:
         first, end = steps

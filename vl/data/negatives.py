@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Any, Literal
 
 from vl.data.sample import Record
@@ -11,7 +12,7 @@ from vl.data.views.base import Example
 from vl.draw import Draw
 
 Other = tuple[Record, Callable[[], Example]]
-#: Others that are drawn at random before all are tried in turn.
+#: Others that are drawn at random before all are tried in turn, by leaps that end at none twice.
 _DRAWN = 64
 
 
@@ -76,30 +77,43 @@ class Negatives:
         if opposites and float(draw.fold("opposite?").uniform()) < self.opposites:
             text = opposites[int(draw.fold("opposite").integers(len(opposites)))]
             return replace(example, text=text, matched=False)
-        for other, make in others:
-            if self.same_count and len(other.objects) != len(record.objects):
-                continue
-            if (swapped := self._swap(example, record, make(), other)) is not None:
-                return swapped
+        if self.same_count:
+            others = (one for one in others if len(one[0].objects) == len(record.objects))
+        if (found := next(mismatches(example, record, others, self.swap), None)) is not None:
+            return found
         alike = " with as many objects" if self.same_count else ""
         raise ValueError(f"sample {example.key}: no other sample{alike} has a text that is false of it")
 
-    def _swap(self, example: Example, record: Record, found: Example, other: Record) -> Example | None:
-        """The mismatched example; None if its text might be true of its picture."""
-        text, told_of, shown = found.text, other, record
-        if self.swap == "picture":
-            text, told_of, shown = example.text, record, other
-            swapped = replace(example, images=found.images)
-        elif self.swap == "text":
-            swapped = replace(example, text=found.text, language=found.language)
-        else:
-            assert isinstance(example.text, tuple)
-            assert isinstance(found.text, tuple)
-            text = found.text[1]
-            swapped = replace(example, text=(example.text[0], text))
-            if found.language != example.language:
-                return None
-        return None if _may_be_true(text, told_of, shown) else replace(swapped, matched=False)
+
+def mismatches(example: Example, record: Record, others: Iterable[Other], swap: str) -> Iterator[Example]:
+    """The example with what other samples have in the place of its own, one sample after the other.
+
+    Left out are samples that came before, and those whose text might be true of the picture.
+    """
+    seen: set[str] = set()
+    for other, make in others:
+        found = make()
+        if found.key not in seen and (swapped := _swap(example, record, found, other, swap)) is not None:
+            seen.add(found.key)
+            yield swapped
+
+
+def _swap(example: Example, record: Record, found: Example, other: Record, swap: str) -> Example | None:
+    """The mismatched example; None if its text might be true of its picture."""
+    text, told_of, shown = found.text, other, record
+    if swap == "picture":
+        text, told_of, shown = example.text, record, other
+        swapped = replace(example, images=found.images)
+    elif swap == "text":
+        swapped = replace(example, text=found.text, language=found.language)
+    else:
+        assert isinstance(example.text, tuple)
+        assert isinstance(found.text, tuple)
+        text = found.text[1]
+        swapped = replace(example, text=(example.text[0], text))
+        if found.language != example.language:
+            return None
+    return None if _may_be_true(text, told_of, shown) else replace(swapped, matched=False)
 
 
 def opposites_of(record: Record, text: object) -> list[str]:
@@ -112,7 +126,10 @@ def candidates(number: int, draw: Draw) -> Iterator[int]:
     """Examples of a source of `number` in the order in which they are tried as the other one."""
     drawn = draw.fold("other").integers(number, _DRAWN)[0].tolist()
     yield from drawn
-    yield from ((drawn[-1] + step) % number for step in range(1, number))
+    leap = round(0.618 * number) | 1  # not to the next one, which is the same picture's
+    while gcd(leap, number) > 1:
+        leap += 1
+    yield from ((drawn[-1] + step * leap) % number for step in range(1, number))
 
 
 def _may_be_true(text: object, told_of: Record, shown: Record) -> bool:
