@@ -62,18 +62,26 @@ def read_pickled_module(path: str | Path) -> dict[str, Tensor]:
     Raises:
         ValueError: the file is no pickle of torch, or holds no module.
     """
+    state: dict[str, Tensor] = {}
+    _collect(read_inert(path), "", state)
+    if not state:
+        raise ValueError(f"{path} holds no module with parameters; save the state dict as safetensors instead")
+    return state
+
+
+def read_inert(path: str | Path) -> Any:
+    """What a `torch.save` file holds: tensors and plain values, and a shell for everything else.
+
+    Raises:
+        ValueError: the file is no pickle of torch.
+    """
     if is_torchscript(Path(path)):
         raise ValueError(f"{path} is a TorchScript archive, not a pickled module")
     reader = SimpleNamespace(Unpickler=_ShellUnpickler, load=_load, __name__="shells")
     try:
-        found = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
+        return torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
     except Exception as error:  # a broken pickle can raise anything
-        raise ValueError(f"{path} is no pickled module, or cut short: {error}") from error
-    state: dict[str, Tensor] = {}
-    _collect(found, "", state)
-    if not state:
-        raise ValueError(f"{path} holds no module with parameters; save the state dict as safetensors instead")
-    return state
+        raise ValueError(f"{path} is no pickled module or checkpoint, or cut short: {error}") from error
 
 
 def _collect(module: Any, prefix: str, state: dict[str, Tensor]) -> None:
