@@ -4,6 +4,7 @@ python tools/score.py vqa --predictions answers.json --annotations v2_mscoco_val
 python tools/score.py captioning --predictions captions.json --annotations captions_val2014.json
 python tools/score.py retrieval --predictions scores.npz --annotations dataset_coco.json --split test --bootstrap 2000
 python tools/score.py refcoco --predictions boxes.json --annotations refcoco+ --split testA
+python tools/score.py phrase_grounding --predictions phrases.json --annotations flickr30k_entities --split test
 """
 
 import argparse
@@ -14,12 +15,14 @@ from pathlib import Path
 from vl.evaluation.score_answers import score_gqa, score_nlvr2, score_snli_ve, score_vcr, score_vqa
 from vl.evaluation.score_captions import score_captioning
 from vl.evaluation.score_expressions import score_refcoco
+from vl.evaluation.score_phrases import score_phrase_grounding
 from vl.evaluation.score_retrieval import score_retrieval
 from vl.report.figures import Finding, settings, write_report
 
 SCORERS = {
     "vqa": score_vqa, "gqa": score_gqa, "nlvr2": score_nlvr2, "snli_ve": score_snli_ve, "vcr": score_vcr,
-    "refcoco": score_refcoco, "retrieval": score_retrieval, "captioning": score_captioning, "nocaps": score_captioning,
+    "refcoco": score_refcoco, "phrase_grounding": score_phrase_grounding, "retrieval": score_retrieval,
+    "captioning": score_captioning, "nocaps": score_captioning,
 }  # fmt: skip
 
 
@@ -28,8 +31,8 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("task", choices=SCORERS)
     add("--predictions", required=True, help="what a model said, in the benchmark's submission format")
-    add("--annotations", required=True, help="the released file (a folder for refcoco)")
-    add("--split", help="of a file that holds several (retrieval: test; refcoco: val)")
+    add("--annotations", required=True, help="the released file (a folder for refcoco, phrase_grounding)")
+    add("--split", help="of a file that holds several (refcoco: val; others: test)")
     add("--choices", help="GQA's *_choices.json, for validity and plausibility")
     add("--refs", help="the refs file of a folder that holds several, such as 'refs(umd).p'")
     add("--no-java", dest="java", action="store_false", default=None, help="leave out METEOR and SPICE")

@@ -60,6 +60,7 @@ class Text(_Value):
     """Tokenized texts, padded to the longest of the batch.
 
     `words` is the index of the word a token belongs to (whole-word masking), -1 for special tokens.
+    `ends` is the number of characters of the text up to the end of a token, 0 for special tokens.
     `regions` is the index of the region a token mentions, -1 for none.
     `language` indexes `vl.data.sample.LANGUAGES`, -1 for unknown.
     """
@@ -68,6 +69,7 @@ class Text(_Value):
     mask: Bool[Tensor, "bt lt"]
     segment: Int[Tensor, "bt lt"] | None = None
     words: Int[Tensor, "bt lt"] | None = None
+    ends: Int[Tensor, "bt lt"] | None = None
     regions: Int[Tensor, "bt lt"] | None = None
     language: Int[Tensor, " bt"] | None = None
 

@@ -2,26 +2,25 @@
 
     python datasets/flickr30k/convert.py --annotations dataset_flickr30k.json --images flickr30k-images
     python datasets/flickr30k/convert.py --annotations dataset_flickr30k.json --images flickr30k-images \\
-        --entities flickr30k_entities     # phrases with their boxes, as expressions
+        --entities flickr30k_entities [--splits entities]    # phrases with their boxes; in the splits they come with
 
 Load it with `shards: data/flickr30k/train-*.tar` and `vl.data.views.caption.CaptionView`.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from xml.etree import ElementTree
 
 import msgspec
 
 from vl.data.card import Card
 from vl.data.convert import Made, Missing
+from vl.data.entities import around, read_entities, read_split
 from vl.data.karpathy import Captioned, read_splits
 from vl.data.pictures import Pictures, picture_sample
 from vl.data.recipe import parser, refuse, run
-from vl.data.sample import Box, Caption, Expression, Record
+from vl.data.sample import Caption, Expression, Record
 
 CARD = Card(
     name="flickr30k",
@@ -30,72 +29,53 @@ CARD = Card(
     splits={"train": "29,000 pictures", "val": "1,014 pictures", "test": "1,000 pictures (Flickr30k 1K)"},
     languages=("en",),
 )
-#: `[/EN#283585/people Two men]` in a sentence: the number of an entity, its types and its phrase.
-PHRASE = re.compile(r"\[/EN#(\d+)((?:/\w+)+) ([^\]]*)\]")
-
-
-def entity_boxes(path: Path) -> dict[str, Box]:
-    """The box of each entity: around all of its boxes.
-
-    Raises:
-        ValueError: the file is malformed; names it.
-    """
-    try:
-        root = ElementTree.parse(path).getroot()
-        width, height = (int(root.findtext(f"size/{side}", "")) for side in ("width", "height"))
-        boxes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-        for thing in root.iter("object"):
-            if (box := thing.find("bndbox")) is not None:
-                corners = tuple(int(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax"))
-                for name in thing.iter("name"):
-                    boxes[name.text or ""].append(corners)
-    except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise ValueError(f"{path} is malformed: {error}") from error
-    around = {}
-    for name, found in boxes.items():
-        left, top, right, bottom = zip(*found, strict=True)
-        around[name] = (min(left) / width, min(top) / height, max(right) / width, max(bottom) / height)
-    return around
-
-
-def phrases(entities: Path, stem: str) -> tuple[Expression, ...]:
-    """The phrases of a picture's sentences that have a box; what was not drawn (a scene) is left out."""
-    boxes = entity_boxes(entities / "Annotations" / f"{stem}.xml")
-    path = entities / "Sentences" / f"{stem}.txt"
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    return tuple(
-        Expression(f"{stem}-{line}-{number}", phrase, boxes[entity], type=kinds.split("/")[1])
-        for line, sentence in enumerate(path.read_text(encoding="utf-8").splitlines())
-        for number, (entity, kinds, phrase) in enumerate(PHRASE.findall(sentence))
-        if entity in boxes
-    )
 
 
 def make(work: tuple[Captioned, Path | None], pictures: Pictures) -> Made | Missing:
     """The sample of one picture with its captions, and its phrases if there are entities."""
     image, entities = work
     stem = Path(image.name).stem
+    groundings = read_entities(entities, stem).groundings if entities else ()
+    phrases = [one for sentence in groundings for one in sentence.phrases]
 
     def record(width: int, height: int) -> Record:
         return Record(
             captions=tuple(Caption(text) for text in image.captions),
-            expressions=phrases(entities, stem) if entities else (),
+            expressions=tuple(Expression(one.id, one.text, around(one.boxes), type=one.type) for one in phrases),
+            groundings=groundings,
             width=width, height=height, source=f"flickr30k/{stem}", licence="Flickr",
         )  # fmt: skip
 
     return picture_sample(stem, pictures, image.name, record)
 
 
+def entity_splits(splits: Mapping[str, list[Captioned]], entities: Path) -> dict[str, list[Captioned]]:
+    """The pictures in the splits of the entities' release; 769 of them are not in Karpathy's file: no captions."""
+    images = {Path(image.name).stem: image for several in splits.values() for image in several}
+    return {
+        split: [images.get(name) or Captioned(f"{name}.jpg", (), None) for name in read_split(entities, split)]
+        for split in CARD.splits
+    }
+
+
 def main(args: list[str] | None = None) -> None:
     options = parser(__doc__, "flickr30k", "Karpathy's dataset_flickr30k.json")
     options.add_argument("--entities", type=Path, help="folder of Flickr30k Entities: Annotations/ and Sentences/")
+    options.add_argument("--splits", choices=("karpathy", "entities"), default="karpathy", help="whose (%(default)s)")
     options = options.parse_args(args)
     try:
         splits = read_splits(options.annotations)
+        if options.splits == "entities":
+            if options.entities is None:
+                raise ValueError("--splits entities needs --entities, whose folder has train.txt, val.txt and test.txt")
+            splits = entity_splits(splits, options.entities)
     except ValueError as error:
         refuse(error)
-    card = msgspec.structs.replace(CARD, settings={"recipe": 1, "entities": options.entities is not None})
+    settings = {"recipe": 2, "entities": options.entities is not None, "splits": options.splits}
+    told = {split: f"{len(images):,} pictures, split by {options.splits}" for split, images in splits.items()}
+    card = msgspec.structs.replace(
+        CARD, settings=settings, splits=told if options.splits == "entities" else CARD.splits
+    )
     work = {split: [(image, options.entities) for image in splits.get(split, [])] for split in CARD.splits}
     run(options, card, work, make)
 

@@ -109,9 +109,31 @@ def test_flickr30k_with_the_boxes_of_its_entities(convert, tmp_path):
     assert [(one.text, one.type) for one in bus.expressions] == [("A red bus", "vehicles"), ("A bus", "vehicles")]
     assert bus.expressions[0].box == (4 / 32, 6 / 24, 28 / 32, 20 / 24)
     assert cats.expressions[0].box == (2 / 32, 8 / 24, 26 / 32, 20 / 24)  # around both cats
+    assert [one.text for one in cats.groundings] == ["Two cats sleep on a sofa .", "Cats on a couch ."]
+    assert len(cats.groundings[0].phrases[0].boxes) == 2
     assert not records(convert("flickr30k", "dataset_flickr30k.json", images, out=tmp_path / "o")["train"])[
         0
     ].expressions
+
+
+def test_flickr30k_in_the_splits_of_its_entities(convert, tmp_path):
+    entities = tmp_path / "entities"
+    shutil.copytree(DATASETS / "flickr30k/fixture/entities", entities)
+    (entities / "val.txt").write_text("1000268201\n")
+    (entities / "test.txt").write_text("1234\n")  # a picture that Karpathy's file lacks
+    for old, new in (
+        ("Annotations/10002456.xml", "Annotations/1234.xml"),
+        ("Sentences/10002456.txt", "Sentences/1234.txt"),
+    ):
+        (entities / old).rename(entities / new)
+    images = in_folder(tmp_path / "i", [*FLICKR, "1234.jpg"])
+    found = convert("flickr30k", "dataset_flickr30k.json", images, "--entities", entities, "--splits", "entities")
+    assert {split: list(part) for split, part in found.items()} == {
+        "train": ["1000092795"], "val": ["1000268201"], "test": ["1234"]}  # fmt: skip
+    (unknown,) = records(found["test"])
+    assert (unknown.captions, unknown.groundings[0].id) == ((), "1234-0")
+    with pytest.raises(SystemExit, match="--splits entities needs --entities"):
+        convert("flickr30k", "dataset_flickr30k.json", images, "--splits", "entities", out=tmp_path / "o")
 
 
 CC3M = ["http://example.org/bus.jpg", "http://example.org/a/top.jpg?w=3", "http://example.org/girl.png"]

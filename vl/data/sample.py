@@ -53,6 +53,25 @@ class Expression(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str = ""
 
 
+class Phrase(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A phrase of a sentence, which ends before its character number `end`, and the boxes of all that it means."""
+
+    id: str
+    text: str
+    end: int
+    boxes: tuple[Box, ...]
+    type: str = ""
+
+
+class Grounding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A sentence whose phrases are tied to boxes."""
+
+    id: str
+    text: str
+    phrases: tuple[Phrase, ...]
+    language: str = "en"
+
+
 class Entailment(msgspec.Struct, frozen=True, omit_defaults=True):
     """`label` is entailment, neutral or contradiction."""
 
@@ -115,6 +134,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     qa: tuple[Question, ...] = ()
     expressions: tuple[Expression, ...] = ()
+    groundings: tuple[Grounding, ...] = ()
     entailment: tuple[Entailment, ...] = ()
     choices: tuple[Choice, ...] = ()
     statements: tuple[Statement, ...] = ()

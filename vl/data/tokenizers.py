@@ -90,6 +90,7 @@ class Tokenizer:
             mask=_tensor([row.attention_mask for row in rows]).bool(),
             segment=segment,
             words=_tensor([_word_indices(row) for row in rows]),
+            ends=_tensor([[end for _, end in row.offsets] for row in rows]),
             language=None if languages is None else torch.tensor(list(languages)),
         )
 

@@ -1,6 +1,7 @@
 """Is the box that was pointed at the right one? Two conventions of overlap, which disagree near one half.
 
-Both count a prediction as right where the overlap is more than one half, never at one half exactly.
+Both count a prediction as right where the overlap is more than one half, never at one half exactly. (The plain overlap
+of phrase grounding is right from one half on: `vl.metrics.phrases`.)
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ def iou_xyxy(a: Float[Tensor, "... 4"], b: Float[Tensor, "... 4"]) -> Float[Tens
     size_a, size_b = a[..., 2:] - a[..., :2] + 1, b[..., 2:] - b[..., :2] + 1
     common = (a[..., 2:].minimum(b[..., 2:]) - a[..., :2].maximum(b[..., :2]) + 1).clamp(min=0).prod(-1)
     return common / (size_a.prod(-1) + size_b.prod(-1) - common)
+
+
+def iou(a: Float[Tensor, "... 4"], b: Float[Tensor, "... 4"]) -> Float[Tensor, ...]:
+    """Of boxes (x1, y1, x2, y2) as areas, in pixels or in shares of the picture, which give the same."""
+    common = (a[..., 2:].minimum(b[..., 2:]) - a[..., :2].maximum(b[..., :2])).clamp(min=0).prod(-1)
+    sizes = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
+    return common / (sizes - common).clamp(min=1e-12)
 
 
 def to_xyxy(boxes: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:
