@@ -17,7 +17,7 @@ from vl.evaluation.encode_shards import encode_in_process, load_tokenizer
 def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--tokenizer", required=True, help="checkpoint of a DiscreteVAE or VQVAE")
+    add("--tokenizer", required=True, help="checkpoint of an image tokenizer: DiscreteVAE, VQVAE or VQGAN")
     add("--data", required=True, nargs="+", help="shards with pictures: braces and globs, quoted")
     add("--out", required=True, help="folder of the copies")
     add("--batch-size", type=int, default=64)
