@@ -49,8 +49,8 @@ class Report:
         controls = {"text only": without_regions, "mean feature": partial(with_features, feature=feature)}
         for language in LANGUAGES:
             yield from self.judge_objectives(system, training, language)
-            for split, change in [*((split, None) for split in SPLITS), *(("test", name) for name in controls)]:
-                yield from self.judge_matching(system, training, language, split, change, controls.get(change))
+            for split in SPLITS:
+                yield from self.judge_matching(system, training, language, split, controls if split == "test" else {})
 
     def judge_objectives(self, system: str, training: Training, language: str) -> Iterator[Finding]:
         for name, objective in training.objectives.items():
@@ -67,19 +67,22 @@ class Report:
                 yield Finding(system, f"{name} {measure.name}", "test", language, protocol, measure.n, metrics)
 
     def judge_matching(
-        self, system: str, training: Training, language: str, split: str, control: str | None, change: Callable | None
+        self, system: str, training: Training, language: str, split: str, controls: dict[str, Callable]
     ) -> Iterator[Finding]:
-        """Matching, and captions beside their opposites; with `change`, as a control."""
-        suffix = f" ({control})" if control else ""
-        view, itm = CaptionView((language,), choose="all"), training.objectives["itm"]
-        batches = (self.scenes.batches(part, view, self.scenes.pictures, NEGATIVES) for part in ("train", split))
-        (measure,) = judge(training.model, itm, *batches, change=change)
-        metrics = {"value": measure.value, "baseline": 50.0}
-        yield Finding(system, f"itm accuracy{suffix}", split, language, PROTOCOLS["itm"], measure.n, metrics)
-        pairs = self.scenes.batches(split, OppositeView((language,)), self.scenes.pictures)
-        for kind, (found, number) in tell_apart(training.model, itm, pairs, change).items():
-            metrics = {"value": found.value, "baseline": 50.0, "low": found.low, "high": found.high}
-            yield Finding(system, f"opposite {kind}{suffix}", split, language, PROTOCOLS["opposite"], number, metrics)
+        """Matching, and captions beside their opposites; then as each control."""
+        itm = training.objectives["itm"]
+        captions = CaptionView((language,), choose="all")
+        matching = list(self.scenes.batches(split, captions, self.scenes.pictures, NEGATIVES))
+        pairs = list(self.scenes.batches(split, OppositeView((language,)), self.scenes.pictures))
+        for control, change in {"": None, **controls}.items():
+            suffix = f" ({control})" if control else ""
+            (measure,) = judge(training.model, itm, matching, matching, change=change)
+            metrics = {"value": measure.value, "baseline": 50.0}
+            yield Finding(system, f"itm accuracy{suffix}", split, language, PROTOCOLS["itm"], measure.n, metrics)
+            for kind, (found, number) in tell_apart(training.model, itm, pairs, change).items():
+                metrics = {"value": found.value, "baseline": 50.0, "low": found.low, "high": found.high}
+                task = f"opposite {kind}{suffix}"
+                yield Finding(system, task, split, language, PROTOCOLS["opposite"], number, metrics)
 
 
 def main(args: list[str] | None = None) -> None:

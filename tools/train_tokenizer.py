@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--languages", nargs="+", help="language codes to learn from; all by default")
     parser.add_argument("--cased", action="store_true", help="keep capitals and accents")
     parser.add_argument("--content", type=Path, help="also write the ids of content words, as JSON, to this file")
-    parser.add_argument("--content-share", type=float, default=0.004, help="of all tokens, at most (%(default)s)")
+    parser.add_argument("--content-share", type=float, default=0.007, help="of all tokens, at most (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
     args = parser.parse_args()
     read = captions if args.of == "captions" else questions

@@ -28,3 +28,20 @@ def test_gradients_flow_through_real_tokens_alone():
     packing = Packing.of(MASK)
     packing.pad(packing.pack(x)).sum().backward()
     assert_close(x.grad, MASK[..., None].expand_as(x).float())
+
+
+def test_groups_hold_every_row_once_and_no_gap():
+    mask = torch.rand(13, 9) < torch.rand(13, 1)
+    mask[:, 4] = True
+    packing = Packing.of(mask)
+    x = packing.pack(torch.randn(13, 9, 5))
+    rows = []
+    for tokens, part in packing.groups:
+        lengths = part.mask.sum(1).tolist() if part.mask is not None else [part.length] * part.batch
+        assert part.length == max(lengths)
+        rows += list(x[tokens].split(lengths))
+    whole = list(x.split(mask.sum(1).tolist()))
+    assert len(packing.groups) == 3
+    assert sorted(map(len, rows)) == sorted(map(len, whole))
+    assert {float(row.sum()) for row in rows} == {float(row.sum()) for row in whole}
+    assert_close(torch.cat(rows)[packing.ungroup], x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 from typing import Any, Literal
@@ -27,7 +27,8 @@ class Negatives:
         rate: the share of examples that are mismatched.
         swap: what comes from the other sample: the text (ViLBERT, LXMERT), the picture (UNITER), or the second text
             of a pair (VisualBERT).
-        opposites: the share of swapped texts that are a stored opposite of the own one instead, where there is any.
+        opposites: the share of swapped texts that are a stored opposite of the own one instead, where there is any; of
+            each kind as often.
         same_count: the other sample lists as many objects.
         both: an example has its own text and the swapped one, two rows of the batch with one picture; `rate` is not
             used. What the rows share falls out of the gradient, so that a small model learns sooner what differs.
@@ -75,8 +76,8 @@ class Negatives:
         """The example with a text or picture that does not belong to it."""
         opposites = opposites_of(record, example.text)
         if opposites and float(draw.fold("opposite?").uniform()) < self.opposites:
-            text = opposites[int(draw.fold("opposite").integers(len(opposites)))]
-            return replace(example, text=text, matched=False)
+            kind = pick(sorted(opposites), draw.fold("kind"))
+            return replace(example, text=pick(opposites[kind], draw.fold("opposite")), matched=False)
         if self.same_count:
             others = (one for one in others if len(one[0].objects) == len(record.objects))
         if (found := next(mismatches(example, record, others, self.swap), None)) is not None:
@@ -116,10 +117,19 @@ def _swap(example: Example, record: Record, found: Example, other: Record, swap:
     return None if _may_be_true(text, told_of, shown) else replace(swapped, matched=False)
 
 
-def opposites_of(record: Record, text: object) -> list[str]:
-    """The opposites of a caption of the record: texts one change away that are false of the picture."""
+def opposites_of(record: Record, text: object) -> dict[str, list[str]]:
+    """The opposites of a caption of the record, by kind: texts one change away that are false of the picture."""
     places = {f"captions/{index}" for index, caption in enumerate(record.captions) if caption.text == text}
-    return [opposite.text for opposite in record.opposites if opposite.of in places]
+    found: dict[str, list[str]] = {}
+    for opposite in record.opposites:
+        if opposite.of in places:
+            found.setdefault(opposite.kind, []).append(opposite.text)
+    return found
+
+
+def pick(choices: Sequence[str], draw: Draw) -> str:
+    """One of them."""
+    return choices[int(draw.integers(len(choices)))]
 
 
 def candidates(number: int, draw: Draw) -> Iterator[int]:

@@ -6,6 +6,7 @@ cross-attention of LXMERT.
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -76,13 +77,24 @@ class BertAttention(nn.Module):
         mask: Bool[Tensor, "b 1 l l"] | None = None,
     ) -> Float[Tensor, "n d"]:
         """`x` after it has looked at `context` (None: at itself) where it is real, or where `mask` is True."""
-        if context is None:
-            context, context_packing = x, packing
-        q = self._split(self.query(x), packing)
-        k, v = (self._split(project(context), context_packing) for project in (self.key, self.value))
-        mask = context_packing.keys(packing) if mask is None else mask
-        seen = packing.pack(attend(q, k, v, mask, dropout=self.dropout.p if self.training else 0.0))
+        looked_at = x if context is None else context
+        qkv = self.query(x), self.key(looked_at), self.value(looked_at)
+        if context is None and mask is None and packing.mask is not None and x.device.type == "cpu":
+            groups = [
+                self._attend(part, part, None, *(y.index_select(0, tokens) for y in qkv))
+                for tokens, part in packing.groups
+            ]
+            seen = torch.cat(groups).index_select(0, packing.ungroup)
+        else:
+            seen = self._attend(packing, packing if context_packing is None else context_packing, mask, *qkv)
         return self.norm(x + self.dropout(self.dense(seen)))
+
+    def _attend(
+        self, packing: Packing, seen: Packing, mask: Tensor | None, q: Tensor, k: Tensor, v: Tensor
+    ) -> Float[Tensor, "n d"]:
+        mask = seen.keys(packing) if mask is None else mask
+        q, k, v = self._split(q, packing), self._split(k, seen), self._split(v, seen)
+        return packing.pack(attend(q, k, v, mask, dropout=self.dropout.p if self.training else 0.0))
 
     def _split(self, x: Float[Tensor, "n d"], packing: Packing) -> Float[Tensor, "b heads l dh"]:
         return packing.pad(x).unflatten(2, (self.heads, -1)).transpose(1, 2)

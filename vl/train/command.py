@@ -8,7 +8,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from jsonargparse.typing import PositiveInt
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
@@ -69,6 +71,12 @@ class Command(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
+        parser.add_argument(
+            "--threads",
+            type=PositiveInt | None,
+            default=None,
+            help="Of each training process on the CPU, all cores by default; a loading worker wants a core of its own.",
+        )
         parser.add_argument("--wandb", type=str | None, default=None, help="Also log to this Weights & Biases project.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -89,7 +97,9 @@ class Command(LightningCLI):
         """Nothing: the YAML and the command line win over what a checkpoint holds."""
 
     def before_instantiate_classes(self) -> None:
-        """Settle the run's folder and what Lightning's options must not do here."""
+        """Settle the run's threads and folder, and what Lightning's options must not do here."""
+        if threads := self._get(self.config, "threads"):
+            torch.set_num_threads(threads)
         trainer = self._get(self.config, "trainer")
         if trainer.use_distributed_sampler:
             raise ValueError("trainer.use_distributed_sampler must stay false: `data` splits batches by rank itself")

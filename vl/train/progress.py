@@ -2,7 +2,8 @@
 
 MFU (model FLOPs utilisation; Chowdhery et al. 2022, "PaLM", arXiv:2204.02311, appendix B): the share of the machine's
 matrix-multiplication peak that a step's FLOPs make use of. Both are measured: the peak by a short product at the run's
-precision when training starts, the FLOPs by counting those of one step in every logged interval.
+precision when training starts, the FLOPs by counting those of the first step of every set of objectives (counting
+takes longer than such a step does).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Progress(ProgressBar):
 
     Args:
         every_seconds: How often a line is printed where there is no terminal.
-        mfu: Measure the peak (about half a second) and count the FLOPs of a step in every logged interval.
+        mfu: Measure the peak (about half a second) and count the FLOPs of the first step of every set of objectives.
     """
 
     def __init__(self, every_seconds: float = 10.0, mfu: bool = True) -> None:
@@ -36,10 +37,11 @@ class Progress(ProgressBar):
         self._console = Console(stderr=True)
         self._bar: RichProgress | None = None
         self._counter: FlopCounterMode | None = None
-        self._step_flops = self._peak = 0.0
+        self._peak = self._flops = 0.0
+        self._flops_a_sample: dict[tuple[str, ...], float] = {}
         self._printed = self._since = 0.0
         self._paused = 0.0
-        self._samples = self._steps = 0
+        self._samples = 0
         self._enabled = True
 
     def disable(self) -> None:
@@ -57,8 +59,10 @@ class Progress(ProgressBar):
             self._bar.add_task("train", total=_total_steps(trainer), completed=trainer.global_step, figures="")
             self._bar.start()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if self._steps <= 1 and self.mfu:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Sequence[Batch], batch_idx: int
+    ) -> None:
+        if self.mfu and batch[0].objectives not in self._flops_a_sample:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
@@ -66,16 +70,17 @@ class Progress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sequence[Batch], batch_idx: int
     ) -> None:
         now = time.monotonic()
-        self._end_count()
-        if self._steps == 0:  # The first step warms up; the clock starts after it.
-            self._steps, self._since, self._printed = 1, now, now
+        size = sum(map(len, batch))
+        self._end_count(batch[0].objectives, size)
+        if not self._since:  # The first step warms up; the clock starts after it.
+            self._since = self._printed = now
             return
-        self._steps += 1
-        self._samples += sum(len(part) for part in batch) * trainer.world_size
+        self._samples += size * trainer.world_size
+        self._flops += size * self._flops_a_sample.get(batch[0].objectives, 0.0)
         figures = self._figures(now - self._since)
         pl_module.log_dict(figures, batch_size=1)
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._steps, self._samples, self._since = 1, 0, now
+            self._samples, self._flops, self._since = 0, 0.0, now
         if self._enabled and trainer.is_global_zero:
             self._show(trainer, figures, now)
 
@@ -92,14 +97,14 @@ class Progress(ProgressBar):
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._end_count()
+        self._end_count((), 1)
         self._close()
 
     def _figures(self, seconds: float) -> dict[str, float]:
         """Speed since the last figures that were logged."""
         figures = {"train/samples_per_second": self._samples / seconds}
-        if self._peak and self._step_flops:
-            figures["train/mfu"] = (self._steps - 1) * self._step_flops / seconds / self._peak
+        if self._peak and self._flops:
+            figures["train/mfu"] = self._flops / seconds / self._peak
         return figures
 
     def _show(self, trainer: Trainer, figures: dict[str, float], now: float) -> None:
@@ -112,10 +117,10 @@ class Progress(ProgressBar):
             self._console.print(f"step {trainer.global_step}/{total or '?'}: {text}", highlight=False)
             self._printed = now
 
-    def _end_count(self) -> None:
+    def _end_count(self, objectives: tuple[str, ...], size: int) -> None:
         if self._counter is not None:
             self._counter.__exit__(None, None, None)
-            self._step_flops = float(self._counter.get_total_flops())
+            self._flops_a_sample[objectives] = self._counter.get_total_flops() / size
             self._counter = None
 
     def _close(self) -> None:
