@@ -15,11 +15,13 @@ from vl.models.base import VLModel
 
 
 class DDP(DDPStrategy):
-    """Every rank holds the whole model. Unused parameters are looked for only where a step may leave some unused."""
+    """Every rank holds the whole model. Unused parameters are looked for only where a step may leave some unused: one
+    of several objectives', or of a model that provides more than its only objective needs."""
 
     def configure_ddp(self) -> None:
         module: Any = self.lightning_module
-        self._ddp_kwargs.setdefault("find_unused_parameters", len(module.objectives) > 1)
+        needs = [objective.needs for objective in module.objectives.values()]
+        self._ddp_kwargs.setdefault("find_unused_parameters", len(needs) > 1 or module.model.provides > needs[0])
         # The means are the same on all ranks: sending them along at every forward would double its traffic.
         means = [name for name, _ in module.named_buffers() if name.startswith("ema.")]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, means)
