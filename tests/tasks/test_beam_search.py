@@ -3,24 +3,9 @@
 from itertools import product
 
 import pytest
-import torch
+from markov import END, START, VOCABULARY, markov
 
 from vl.tasks.beam_search import beam_search
-
-START, END, VOCABULARY = 0, 1, 5
-
-
-def markov(seed, examples=3):
-    """The next token depends on the last one and the place, in each example in another way."""
-    generator = torch.Generator().manual_seed(seed)
-    table = torch.randn(examples, 4, VOCABULARY, VOCABULARY, generator=generator).mul(2).log_softmax(-1)
-
-    def next_token(ids):
-        beams = len(ids) // examples
-        owner = torch.arange(len(ids)) // beams
-        return table[owner, ids.shape[1] - 1, ids[:, -1]]
-
-    return next_token, table
 
 
 def every_sequence(table, max_length, power):

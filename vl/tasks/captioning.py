@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from vl.models.base import VLModel
 from vl.models.heads_masked import TokenHead
 from vl.models.masks import SEQ2SEQ
 from vl.tasks.base import Task
-from vl.tasks.beam_search import beam_search
+from vl.tasks.beam_search import NextToken, beam_search
+from vl.tasks.caption_constraints import CaptionConstraints
+from vl.tasks.constrained_beam_search import constrained_beam_search
 
 
 class Captioning(Task):
@@ -37,6 +40,7 @@ class Captioning(Task):
         beams: of the search; 1 is greedy.
         max_length: tokens of a caption.
         length_penalty: see `beam_search`.
+        constraints: words each caption must use, as nocaps wants it; None for none.
 
     Raises:
         ValueError: the tokenizer has no mask token.
@@ -51,12 +55,14 @@ class Captioning(Task):
         beams: int = 5,
         max_length: int = 20,
         length_penalty: float = 0.0,
+        constraints: CaptionConstraints | None = None,
     ) -> None:
         super().__init__()
         if tokenizer.mask_id is None:
             raise ValueError(f"captioning needs a mask token, which {type(tokenizer).__name__} lacks")
         self.tokenizer, self.prob = tokenizer, prob
         self.beams, self.max_length, self.length_penalty = beams, max_length, length_penalty
+        self.constraints = constraints
         self.metric = CaptionScores()
 
     def setup(self, model: VLModel) -> None:
@@ -80,23 +86,31 @@ class Captioning(Task):
 
     def predict(self, model: VLModel, batch: Batch) -> Sequence[Mapping[str, Any]]:
         """A caption for each picture, by beam search; the batch's texts are not looked at."""
-        examples, device = len(batch), batch.visual.mask.device if batch.visual.mask is not None else "cpu"
-        rows = torch.arange(examples * self.beams, device=device)
-        pairs = torch.stack([rows, rows // self.beams], dim=1)
-
-        def next_token(ids: Int[Tensor, "r t"]) -> Float[Tensor, "r v"]:
-            ids = torch.cat([ids, torch.full_like(ids[:, :1], self.tokenizer.mask_id)], dim=1)
-            text = Text(ids, torch.ones_like(ids, dtype=torch.bool))
-            seen = replace(batch, text=text, pairs=pairs, attention=_seq2seq(len(ids), ids.device))
-            return self.head(model(seen).text[:, -1]).float().log_softmax(1)
-
-        found = beam_search(
-            next_token, examples, self.tokenizer.start_id, self.tokenizer.end_id,
-            self.beams, self.max_length, self.length_penalty, device,
+        start, end = self.tokenizer.start_id, self.tokenizer.end_id
+        device = batch.visual.mask.device if batch.visual.mask is not None else "cpu"
+        search: Any = partial(beam_search, examples=len(batch))
+        if self.constraints is not None:
+            words, required = self.constraints(batch, self.tokenizer), self.constraints.required
+            search = partial(constrained_beam_search, constraints=words, required=required)
+        found = search(
+            self.next_token(model, batch), start_id=start, end_id=end, beams=self.beams, max_length=self.max_length,
+            length_penalty=self.length_penalty, device=device,
         )  # fmt: skip
         captions = [self.tokenizer.decode(ids) for ids in found]
         names = batch.targets["id"]
         return [{"image_id": name, "caption": caption} for name, caption in zip(names, captions, strict=True)]
+
+    def next_token(self, model: VLModel, batch: Batch) -> NextToken:
+        """What scores the next word of captions that have begun: the prediction of a mask behind them."""
+
+        def score(ids: Int[Tensor, "r t"], owners: Int[Tensor, " r"]) -> Float[Tensor, "r v"]:
+            ids = torch.cat([ids, torch.full_like(ids[:, :1], self.tokenizer.mask_id)], dim=1)
+            text = Text(ids, torch.ones_like(ids, dtype=torch.bool))
+            pairs = torch.stack([torch.arange(len(ids), device=ids.device), owners], dim=1)
+            seen = replace(batch, text=text, pairs=pairs, attention=_seq2seq(len(ids), ids.device))
+            return self.head(model(seen).text[:, -1]).float().log_softmax(1)
+
+        return score
 
 
 def _seq2seq(rows: int, device: torch.device | str) -> Int[Tensor, " r"]:
