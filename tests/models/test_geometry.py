@@ -2,9 +2,10 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
-from vl.models.geometry import box_geometry, sine_geometry
+from vl.models.geometry import box_geometry, sine_geometry, spread_boxes
 
 BOX = torch.tensor([[0.1, 0.2, 0.5, 0.8]])
 
@@ -25,3 +26,15 @@ def test_sines_of_centre_and_size():
     expected = [f(100 * v / r) for v in (0.3, 0.5, 0.4, 0.6) for f in (math.sin, math.cos) for r in rates]
     assert_close(found, torch.tensor([expected]), rtol=1e-4, atol=1e-4)
     assert sine_geometry(BOX).shape == (1, 2048)
+
+
+@pytest.mark.parametrize("size", [4, 5, 7])
+def test_spread_boxes_differ_about_as_much_as_normalised_features(size):
+    torch.manual_seed(0)
+    projection = nn.Linear(size, 256)
+    spread_boxes(projection)
+    middle = torch.tensor([0.35, 0.35, 0.65, 0.65])
+    corner = torch.rand(200, 2) * 0.7
+    boxes = torch.cat([corner, corner + 0.3], dim=1)
+    assert_close(projection(box_geometry(middle, size)), torch.zeros(256), atol=1e-5, rtol=0)
+    assert 0.5 < float(projection(box_geometry(boxes, size)).std()) < 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def box_geometry(boxes: Float[Tensor, "*s 4"], size: int) -> Float[Tensor, "*s g"]:
@@ -21,6 +21,18 @@ def box_geometry(boxes: Float[Tensor, "*s 4"], size: int) -> Float[Tensor, "*s g
     if size not in extra:
         raise ValueError(f"geometry is {size}; a box is described by {', '.join(map(str, extra))} numbers")
     return torch.cat([boxes, *extra[size]], dim=-1)
+
+
+@torch.no_grad()
+def spread_boxes(projection: nn.Linear) -> None:
+    """Start a map of `box_geometry` with zeros for a box in the middle, and differences of about one between boxes.
+
+    As released it starts with what all boxes share, which drowns where each is: a small model then has long learnt to
+    do without places when it could begin to tell left from right.
+    """
+    nn.init.normal_(projection.weight, std=4 * projection.in_features**-0.5)
+    middle = box_geometry(torch.tensor([0.35, 0.35, 0.65, 0.65]), projection.in_features)
+    projection.bias.copy_(-projection.weight @ middle)
 
 
 def sine_geometry(boxes: Float[Tensor, "*s 4"], frequencies: int = 256) -> Float[Tensor, "*s g"]:

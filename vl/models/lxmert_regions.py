@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vl.batch import Visual
 from vl.models.bert import EPS, init_weights
 from vl.models.embed import TextEmbedder, VisualEmbedder, hide, region_mask
-from vl.models.geometry import box_geometry
+from vl.models.geometry import box_geometry, spread_boxes
 from vl.models.packing import Packing
 
 
@@ -20,9 +20,12 @@ class LxmertRegions(VisualEmbedder):
         feature_width: of the stored features.
         geometry: numbers that describe a box, see `box_geometry`.
         dropout: on the result.
+        spread: boxes start as `spread_boxes` says, not as released.
     """
 
-    def __init__(self, width: int = 768, feature_width: int = 2048, geometry: int = 4, dropout: float = 0.1) -> None:
+    def __init__(
+        self, width: int = 768, feature_width: int = 2048, geometry: int = 4, dropout: float = 0.1, spread: bool = False
+    ) -> None:
         super().__init__()
         self.width, self.geometry = width, geometry
         self.projection = nn.Linear(feature_width, width)
@@ -31,6 +34,8 @@ class LxmertRegions(VisualEmbedder):
         self.geometry_norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
         init_weights(self, width)
+        if spread:
+            spread_boxes(self.geometry_projection)
 
     def forward(self, visual: Visual, text: TextEmbedder) -> tuple[Float[Tensor, "n d"], Packing]:
         packing = Packing.of(region_mask(visual))

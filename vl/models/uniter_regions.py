@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vl.batch import Visual
 from vl.models.bert import EPS, init_weights
 from vl.models.embed import TextEmbedder, VisualEmbedder, hide, region_mask, region_segments
-from vl.models.geometry import box_geometry
+from vl.models.geometry import box_geometry, spread_boxes
 from vl.models.packing import Packing
 
 
@@ -23,10 +23,17 @@ class UniterRegions(VisualEmbedder):
         geometry: numbers that describe a box, see `box_geometry`.
         segment: of regions that name none.
         dropout: on the result.
+        spread: boxes start as `spread_boxes` says, not as released.
     """
 
     def __init__(
-        self, width: int = 768, feature_width: int = 2048, geometry: int = 7, segment: int = 1, dropout: float = 0.1
+        self,
+        width: int = 768,
+        feature_width: int = 2048,
+        geometry: int = 7,
+        segment: int = 1,
+        dropout: float = 0.1,
+        spread: bool = False,
     ) -> None:
         super().__init__()
         self.width, self.geometry, self.segment = width, geometry, segment
@@ -38,6 +45,8 @@ class UniterRegions(VisualEmbedder):
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
         init_weights(self, width)
+        if spread:
+            spread_boxes(self.geometry_projection)
 
     def forward(self, visual: Visual, text: TextEmbedder) -> tuple[Float[Tensor, "n d"], Packing]:
         packing = Packing.of(region_mask(visual))

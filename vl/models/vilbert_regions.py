@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from vl.batch import Visual
 from vl.models.bert import EPS, init_weights
 from vl.models.embed import TextEmbedder, VisualEmbedder, hide, region_mask
-from vl.models.geometry import box_geometry
+from vl.models.geometry import box_geometry, spread_boxes
 from vl.models.packing import Packing
 
 
@@ -22,11 +22,19 @@ class VilbertRegions(VisualEmbedder):
         feature_width: of the stored features.
         geometry: numbers that describe a box, see `box_geometry`.
         dropout: on the result.
+        spread: boxes start as `spread_boxes` says, not as released.
     """
 
     num_extra = 1
 
-    def __init__(self, width: int = 1024, feature_width: int = 2048, geometry: int = 5, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        width: int = 1024,
+        feature_width: int = 2048,
+        geometry: int = 5,
+        dropout: float = 0.1,
+        spread: bool = False,
+    ) -> None:
         super().__init__()
         self.width, self.geometry = width, geometry
         self.projection = nn.Linear(feature_width, width)
@@ -34,6 +42,8 @@ class VilbertRegions(VisualEmbedder):
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
         init_weights(self, width)
+        if spread:
+            spread_boxes(self.geometry_projection)
 
     def forward(self, visual: Visual, text: TextEmbedder) -> tuple[Float[Tensor, "n d"], Packing]:
         mask = region_mask(visual)
