@@ -8,14 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vl.data.index import ShardSet
+from vl.data.sample import TEXT_MEMBERS
 from vl.data.views.captioning import CaptioningView
 from vl.metrics.caption_reward import words, write_frequencies
 from vl.metrics.cider import Frequencies
 
 
+class Captions(CaptioningView):
+    """Captions alone: pictures are not read, and need not be there."""
+
+    members = frozenset(TEXT_MEMBERS)
+
+
 def references(shards: list[str], language: str) -> Iterator[list[list[str]]]:
     """The captions of each picture in words."""
-    view = CaptioningView(language)
+    view = Captions(language)
     pictures = ShardSet(shards, view)
     for number in range(len(pictures)):
         texts = view.texts(pictures.read(number).record)[0]
