@@ -22,10 +22,11 @@ def main() -> None:
     parser.add_argument("--extend", type=Path, help="a BERT vocab.txt to extend instead of training a tokenizer")
     parser.add_argument("--vocab-size", type=int, default=8000)
     parser.add_argument("--kind", choices=("wordpiece", "bpe", "unigram"), default="wordpiece")
+    parser.add_argument("--merge-chinese", action="store_true", help="tokens of several Chinese characters")
     parser.add_argument("--languages", nargs="+", help="language codes to learn from; all by default")
     parser.add_argument("--cased", action="store_true", help="keep capitals and accents")
     parser.add_argument("--content", type=Path, help="also write the ids of content words, as JSON, to this file")
-    parser.add_argument("--content-share", type=float, default=0.007, help="of all tokens, at most (%(default)s)")
+    parser.add_argument("--content-share", type=float, default=0.012, help="of all tokens, at most (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
     args = parser.parse_args()
     read = captions if args.of == "captions" else questions
@@ -34,7 +35,8 @@ def main() -> None:
     if args.extend:
         content = "\n".join(extend_vocab(args.extend, texts, lowercase=not args.cased)) + "\n"
     else:
-        content = train_tokenizer(texts, args.vocab_size, args.kind, lowercase=not args.cased).to_str()
+        core = train_tokenizer(texts, args.vocab_size, args.kind, not args.cased, not args.merge_chinese)
+        content = core.to_str()
     write(args.out, content)
     tokenizer = WordPieceTokenizer(str(args.out), not args.cased) if args.extend else CorpusTokenizer(str(args.out))
     if args.content:

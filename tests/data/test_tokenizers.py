@@ -14,7 +14,7 @@ from transformers import BertTokenizer
 
 from vl.data.shards import ShardWriter
 from vl.data.tokenizers import SPECIAL_TOKENS, ClipTokenizer, CorpusTokenizer, Tokenizer, WordPieceTokenizer
-from vl.data.vocabulary import captions, extend_vocab, train_tokenizer
+from vl.data.vocabulary import captions, content_ids, extend_vocab, train_tokenizer
 
 ODD = [
     "", "   ", "a &amp; b &lt;br&gt;", "don't WON'T I'LL", "schön naïve ﬁre", "<start_of_text> hi <end_of_text>",
@@ -122,6 +122,28 @@ def test_a_trained_tokenizer_spells_its_corpus(tmp_path, texts, kind):
     assert torch.equal(text.ids[1], tokenizer.encode(["red fox", "章鱼"]).ids[0])
     if kind != "unigram":
         assert tokenizer.decode(text.ids[1].tolist()) == "red fox"
+
+
+def test_merged_chinese_has_tokens_of_several_characters(tmp_path):
+    corpus = 9 * [f"有一个{colour}{thing}。" for colour in ("紫色的", "绿色的") for thing in ("灭火器", "饼干")]
+    spelled = []
+    for split in (True, False):
+        file = tmp_path / f"{split}.json"
+        file.write_text(train_tokenizer(corpus, 60, "bpe", split_chinese=split).to_str())
+        tokenizer = CorpusTokenizer(str(file))
+        assert tokenizer.unknown_rate(corpus) == 0
+        spelled.append([tokenizer._core.id_to_token(i) for i in tokenizer.encode(corpus[1:2]).ids[0][1:-1]])
+    apart, merged = spelled
+    assert apart == [f"{character}</w>" for character in "有一个紫色的饼干。"]
+    assert len(merged) < len(apart)
+
+
+def test_content_words_are_those_that_are_rare(tmp_path):
+    corpus = [f"there is a {colour} {thing}." for colour in ("red", "blue") for thing in ("whale", "chair")]
+    (tmp_path / "corpus.json").write_text(train_tokenizer(9 * corpus, 80).to_str())
+    tokenizer = CorpusTokenizer(str(tmp_path / "corpus.json"))
+    content = content_ids(corpus, tokenizer, share=0.1)
+    assert {tokenizer._core.id_to_token(i) for i in content} == {"red", "blue", "whale", "chair"}
 
 
 def test_more_characters_than_entries_is_an_error(texts):

@@ -210,9 +210,9 @@ class CorpusTokenizer(Tokenizer):
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def prepare_bert(core: Core, lowercase: bool) -> None:
+def prepare_bert(core: Core, lowercase: bool, split_chinese: bool = True) -> None:
     """Give a core BERT's normalisation (Chinese characters stand alone), word splitting and special tokens."""
-    core.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    core.normalizer = normalizers.BertNormalizer(lowercase=lowercase, handle_chinese_chars=split_chinese)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
     core.post_processor = processors.TemplateProcessing(

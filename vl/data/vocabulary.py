@@ -48,16 +48,24 @@ def content_ids(texts: Sequence[str], tokenizer: Tokenizer, share: float) -> lis
     return ((counts > 0) & (counts <= share * counts.sum())).nonzero().flatten().tolist()
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: Kind = "wordpiece", lowercase: bool = True) -> Core:
+def train_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int,
+    kind: Kind = "wordpiece",
+    lowercase: bool = True,
+    split_chinese: bool = True,
+) -> Core:
     """A tokenizer with [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4, for `vl.data.tokenizers.CorpusTokenizer`.
 
-    Chinese characters are tokens of their own. Every character of the corpus gets an entry before pieces of words do.
+    Every character of the corpus gets an entry before pieces of words do.
 
     Args:
         texts: The corpus.
         vocab_size: Entries at most.
         kind: `wordpiece` (BERT's), `bpe` or `unigram`.
         lowercase: Lower-case the texts and strip accents.
+        split_chinese: Chinese characters are tokens of their own, as in BERT; else what stands between two marks is one
+            word, of which frequent parts become tokens: shorter texts, whole nouns.
 
     Raises:
         ValueError: the corpus has more characters than `vocab_size` allows; names how many.
@@ -77,11 +85,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: Kind = "wordpie
         core = Core(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
         trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, limit_alphabet=_ALPHABET)
         core.decoder = decoders.WordPiece()
-    prepare_bert(core, lowercase)
+    prepare_bert(core, lowercase, split_chinese)
     core.train_from_iterator(texts, trainer)
     if core.get_vocab_size() > vocab_size:
         raise ValueError(f"the corpus needs {core.get_vocab_size():,} entries for its characters: raise vocab_size")
-    prepare_bert(core, lowercase)
+    prepare_bert(core, lowercase, split_chinese)
     return core
 
 
