@@ -29,7 +29,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards")
     write_region_shards(folder, features=FEATURES)
     texts = [[one["text"] for one in record(number)["captions"] if one["language"] == "en"] for number in range(60)]
-    (folder / "tokenizer.json").write_text(train_tokenizer(sum(texts, []), VOCABULARY).to_str())
+    vocabulary = train_tokenizer([text for own in texts for text in own], VOCABULARY)
+    (folder / "tokenizer.json").write_text(vocabulary.to_str())
     write_frequencies(folder / "ngrams.json", Frequencies.of([[words(text) for text in own] for own in texts]))
     return str(folder)
 

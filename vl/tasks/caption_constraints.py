@@ -1,6 +1,6 @@
 """Words that captions must use, for constrained beam search: names of what a detector saw.
 
-nocaps, arXiv:1812.08658, section 5: up to three objects of a picture, of which a caption names at least two.
+nocaps, arXiv:1812.08658: up to three objects of a picture, of which a caption names at least two.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class CaptionConstraints:
         raise NotImplementedError
 
     def __call__(self, batch: Batch, tokenizer: Tokenizer) -> list[list[Constraint]]:
-        """The constraints of each picture in tokens; a form that the tokenizer cannot spell is left out."""
+        """The constraints of each picture in tokens; a form that the tokenizer cannot spell is left out.
+
+        Tokens do not know where their word ends: a form is also met where a piece follows that makes a longer word.
+        """
         words = self.words(batch)
         forms = list(dict.fromkeys(form for one in words for forms in one for form in forms))
         tokens: dict[str, list[int]] = {}

@@ -1,8 +1,9 @@
 """Constrained beam search: sequences that must contain some of the words they are given.
 
-"Guided Open Vocabulary Image Captioning with Constrained Beam Search", arXiv:1612.00576, section 3.2: a finite-state
+"Guided Open Vocabulary Image Captioning with Constrained Beam Search", arXiv:1612.00576, figure 2: a finite-state
 machine reads along, each of its states has a beam of its own, and only what ends in an accepting state may win. Its use
-on nocaps is that of arXiv:1812.08658, section 5: at least two of up to three objects.
+on nocaps is that of arXiv:1812.08658: at least two of up to three objects. Released code keeps a beam for every set of
+objects; here those that are enough share one accepting state.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Self-critical training of captions: sampled ones are rewarded for being better than a baseline.
 
-"Self-critical Sequence Training for Image Captioning", arXiv:1612.00563, section 4: REINFORCE with CIDEr-D as the
+"Self-critical Sequence Training for Image Captioning", arXiv:1612.00563, figure 1: REINFORCE with CIDEr-D as the
 reward, and as its baseline that of the greedy caption; "A Better Variant of Self-Critical Sequence Training",
 arXiv:2003.09971: the mean of the other samples.
 """
@@ -30,7 +30,7 @@ class SelfCritical(Task):
     """Fine-tunes a captioner by the reward of what it says; it answers as the captioner does.
 
     The loss of a caption is minus its log-probability times its advantage, the reward over the baseline; its mean over
-    captions is the loss (equation 7). Oscar's code takes the mean log-probability of a caption's words instead.
+    captions is trained on. Oscar's code takes the mean log-probability of a caption's words instead.
 
     Args:
         captioning: the captioner. Its head begins as another run's by `HeadWeights`, target
