@@ -5,13 +5,14 @@ import torch
 from pictures import picture
 
 from vl.data.collate import Collator
-from vl.data.sample import Choice, Entailment, Expression, Record, Sample, Statement
+from vl.data.sample import Choice, Entailment, Expression, Question, Record, Sample, Statement
 from vl.data.shards import encode_members
 from vl.data.stages import ImageStage
 from vl.data.tokenizers import CorpusTokenizer
 from vl.data.views.choices import ChoicesView
 from vl.data.views.entailment import EntailmentView
 from vl.data.views.expression import ExpressionView
+from vl.data.views.qa import QAView
 from vl.data.views.statement import StatementView
 from vl.data.vocabulary import train_tokenizer
 from vl.draw import Draw
@@ -82,6 +83,18 @@ def test_choices_are_texts_of_one_picture(sample, collator):
         collator(found)
     assert ChoicesView("answer").count(RECORD) == 2
     assert ChoicesView("rationale").count(RECORD) == 1
+
+
+def test_a_second_stage_reads_questions_with_their_answers(sample, collator):
+    found = examples(ChoicesView(answered=True), sample, collator)
+    assert [one.text for one in found] == [("why", "c"), ("why c", "f"), ("who", "x")]
+    asked = Question("q0", "why", ("b", "c", "c")), Question("q1", "who", ())
+    sample = Sample("pic", encode_members({"jpg": picture("p"), "json": Record(qa=asked)}))
+    (found,) = examples(QAView(answered=True), sample, collator)
+    assert found.text == ("why", "c")
+    batch = collator([found])
+    assert batch.text.segment[0].tolist() == [0, 0, 0, 1, 1]
+    assert QAView().count(Record(qa=asked)) == 2
 
 
 def test_expressions_say_which_box(sample, collator):

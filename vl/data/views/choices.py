@@ -18,9 +18,12 @@ class ChoicesView(View):
 
     Args:
         subtasks: which are examples; the published models train both together.
+        answered: the text is the right choice alone: what a second stage of pretraining masks (VisualBERT,
+            arXiv:1908.03557, section 3.3; UNITER, arXiv:1909.11740, section 4.2).
     """
 
     subtasks: Literal["answer", "rationale", "both"] = "both"
+    answered: bool = False
 
     def count(self, record: Record) -> int:
         return len(self._asked(record))
@@ -29,14 +32,21 @@ class ChoicesView(View):
         return counts.get("choices", 0) * (2 if self.subtasks == "both" else 1)
 
     def texts(self, record: Record) -> list[tuple[str, ...]]:
-        return [tuple(" ".join(text) for text in segments(*asked)) for asked in self._asked(record)]
+        return [tuple(" ".join(text) for text in self._texts(*asked)) for asked in self._asked(record)]
 
     def example(self, sample: Sample, inner: int, draw: Draw) -> Example:
         one, subtask = self._asked(sample.record)[inner]
         label = one.label if subtask == "answer" else one.rationale_label
         targets = {"id": one.id, "label": label, "type": one.type, "subtask": subtask}
-        choices, language = segments(one, subtask), language_index(one.language)
-        return Example(sample.key, None, language, (picture(sample),), targets, texts=choices)
+        texts, language = self._texts(one, subtask), language_index(one.language)
+        if self.answered:
+            return Example(sample.key, texts[0], language, (picture(sample),), targets)
+        return Example(sample.key, None, language, (picture(sample),), targets, texts=texts)
+
+    def _texts(self, one: Choice, subtask: str) -> tuple[tuple[str, str], ...]:
+        texts = segments(one, subtask)
+        right = one.label if subtask == "answer" else one.rationale_label
+        return texts[right : right + 1] if self.answered else texts
 
     def _asked(self, record: Record) -> list[tuple[Choice, str]]:
         """Each question with each of its subtasks."""
