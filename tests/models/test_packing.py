@@ -42,6 +42,7 @@ def test_groups_hold_every_row_once_and_no_gap():
         rows += list(x[tokens].split(lengths))
     whole = list(x.split(mask.sum(1).tolist()))
     assert len(packing.groups) == 3
+    assert Packing.of(torch.ones(3, 4).bool()).groups == Packing.of(torch.zeros(3, 4).bool()).groups == []
     assert sorted(map(len, rows)) == sorted(map(len, whole))
     assert {float(row.sum()) for row in rows} == {float(row.sum()) for row in whole}
     assert_close(torch.cat(rows)[packing.ungroup], x)

@@ -79,7 +79,7 @@ class BertAttention(nn.Module):
         """`x` after it has looked at `context` (None: at itself) where it is real, or where `mask` is True."""
         looked_at = x if context is None else context
         qkv = self.query(x), self.key(looked_at), self.value(looked_at)
-        if context is None and mask is None and packing.mask is not None and x.device.type == "cpu":
+        if context is None and mask is None and x.device.type == "cpu" and packing.groups:
             groups = [
                 self._attend(part, part, None, *(y.index_select(0, tokens) for y in qkv))
                 for tokens, part in packing.groups

@@ -76,11 +76,13 @@ class Packing:
     @cached_property
     def groups(self) -> list[tuple[Int[Tensor, " m"], Packing]]:
         """The packed tokens of rows of similar length, and their packing without gaps: what is computed by whole rows
-        costs less in such groups. Four of them, or fewer where they would hold less than four rows."""
-        if self.lengths is None:
-            return [(torch.arange(self.batch * self.length), self)]
+        costs less in such groups. Four of them, or fewer where they would hold less than four rows; none where rows
+        are full, or all are empty."""
+        if self.lengths is None or not self.lengths.any():
+            return []
         by_length = self.lengths.argsort(stable=True)
-        return [self._rows(rows) for rows in by_length.chunk(max(1, min(4, self.batch // 4)))]
+        filled = by_length[self.lengths[by_length] > 0]
+        return [self._rows(rows) for rows in filled.chunk(max(1, min(4, len(filled) // 4)))]
 
     @cached_property
     def ungroup(self) -> Int[Tensor, " n"]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -36,6 +37,11 @@ class Written(Packing):
         own = {field.name: getattr(packing, field.name) for field in fields(Packing)}
         return cls(**own, bidirectional=attention == BIDIRECTIONAL,
                    pattern=attention_mask(attention, packing, packing.length))  # fmt: skip
+
+    @cached_property
+    def groups(self) -> list[tuple[Int[Tensor, " m"], Packing]]:
+        """None: the pattern is one of whole batches."""
+        return []
 
     def keys(self, asker: Packing) -> Bool[Tensor, "b 1 #lq l"] | None:
         """As in `Packing`, by the pattern where words ask, none of a row that is written where regions do."""
