@@ -211,7 +211,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def prepare_bert(core: Core, lowercase: bool, split_chinese: bool = True) -> None:
-    """Give a core BERT's normalisation (Chinese characters stand alone), word splitting and special tokens."""
+    """Give a core BERT's normalisation, word splitting and special tokens; in BERT Chinese characters stand alone."""
     core.normalizer = normalizers.BertNormalizer(lowercase=lowercase, handle_chinese_chars=split_chinese)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])

@@ -51,8 +51,7 @@ class Packing:
         """The packed row of token `positions[i]` of text i, which must be a real one."""
         starts = torch.arange(self.batch, device=positions.device) * self.length
         if self.mask is not None:
-            counts = self.mask.sum(1)
-            starts = counts.cumsum(0) - counts
+            starts = self.lengths.cumsum(0) - self.lengths
         return starts + positions
 
     def first(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "b d"]:
@@ -61,7 +60,7 @@ class Packing:
 
     def compact(self) -> Packing:
         """The packing of the same tokens in rows without gaps, as short as the longest row allows."""
-        return self if self.mask is None else Packing.of_lengths(self.mask.sum(1))
+        return self if self.lengths is None else Packing.of_lengths(self.lengths)
 
     def keys(self, asker: Packing) -> Bool[Tensor, "b 1 #lq l"] | None:
         """What the queries of a row of `asker`, which may be these tokens themselves, may look at: its real tokens;
@@ -82,19 +81,12 @@ class Packing:
             return []
         by_length = self.lengths.argsort(stable=True)
         filled = by_length[self.lengths[by_length] > 0]
-        return [self._rows(rows) for rows in filled.chunk(max(1, min(4, len(filled) // 4)))]
+        return [tokens_of(self.lengths, rows) for rows in filled.chunk(max(1, min(4, len(filled) // 4)))]
 
     @cached_property
     def ungroup(self) -> Int[Tensor, " n"]:
         """Where the packed tokens stand among those of the groups, one after the other."""
         return torch.cat([tokens for tokens, _ in self.groups]).argsort()
-
-    def _rows(self, index: Int[Tensor, " r"]) -> tuple[Int[Tensor, " m"], Packing]:
-        """The packed tokens of some rows, and their packing without gaps."""
-        starts = self.lengths.cumsum(0) - self.lengths
-        packing = Packing.of_lengths(self.lengths[index])
-        places = torch.arange(packing.length, device=index.device)
-        return packing.pack(starts[index][:, None] + places), packing
 
     def places(self, device: torch.device) -> tuple[Bool[Tensor, "b l"], Int[Tensor, "b l"]]:
         """The mask, and the packed row of every place (in the padding: of any)."""
@@ -104,6 +96,14 @@ class Packing:
                 size[0] * size[1], device=device
             ).view(size)
         return self.mask, self.mask.flatten().cumsum(0).view(size) - 1
+
+
+def tokens_of(lengths: Int[Tensor, " b"], rows: Int[Tensor, " r"]) -> tuple[Int[Tensor, " m"], Packing]:
+    """The tokens of some of the rows of these lengths, which are packed one after the other, and their packing."""
+    starts = lengths.cumsum(0) - lengths
+    packing = Packing.of_lengths(lengths[rows])
+    places = torch.arange(packing.length, device=rows.device)
+    return packing.pack(starts[rows][:, None] + places), packing
 
 
 Part = tuple[Float[Tensor, "_ d"], Packing, Int[Tensor, " r"] | None]
@@ -144,12 +144,7 @@ class Table:
         """The number of rows."""
         return len(self.lengths)
 
-    @cached_property
-    def starts(self) -> Int[Tensor, " b"]:
-        return self.lengths.cumsum(0) - self.lengths
-
     def rows(self, index: Int[Tensor, " r"]) -> tuple[Float[Tensor, "m d"], Packing]:
         """Some rows, which may repeat."""
-        packing = Packing.of_lengths(self.lengths[index])
-        places = torch.arange(packing.length, device=index.device)
-        return self.x.index_select(0, packing.pack(self.starts[index][:, None] + places)), packing
+        tokens, packing = tokens_of(self.lengths, index)
+        return self.x.index_select(0, tokens), packing

@@ -50,18 +50,21 @@ class Command(LightningCLI):
     def __init__(self, args: list[str], files: list[str]) -> None:
         self.chosen, self.files = args[0], files
         strategies.register()
-        raising = {"exit_on_error": False}
-        super().__init__(
-            Training,
-            ShardData,
-            save_config_callback=None,
-            trainer_defaults=_TRAINER_DEFAULTS,
-            seed_everything_default=0,
-            parser_kwargs={**raising, self.chosen: raising},
-            args=args,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-        )
+        raising, threads = {"exit_on_error": False}, torch.get_num_threads()
+        try:
+            super().__init__(
+                Training,
+                ShardData,
+                save_config_callback=None,
+                trainer_defaults=_TRAINER_DEFAULTS,
+                seed_everything_default=0,
+                parser_kwargs={**raising, self.chosen: raising},
+                args=args,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+            )
+        finally:  # what runs after it in this process, such as a report, has its threads back
+            torch.set_num_threads(threads)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The one that was chosen, with the arguments of the trainer's method that are no options: a parser of each

@@ -24,7 +24,8 @@ class PhraseView(View):
         return len(self._sentences(record))
 
     def count_from(self, counts: Mapping[str, int]) -> int | None:
-        return counts.get("groundings") or counts.get("expressions")
+        told, expressions = counts.get("groundings"), counts.get("expressions")
+        return None if told and expressions else told or expressions  # of both: a record may have either
 
     def texts(self, record: Record) -> list[tuple[str, ...]]:
         return [(one.text,) for one in self._sentences(record)]
