@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from torch import nn
@@ -50,3 +51,15 @@ class VLModel(nn.Module):
     def depth_of(self, name: str) -> float:
         """How deep the parameter `name` lies: 0 at the input, 1 at the output (for layer-wise lr decay)."""
         return 1.0
+
+
+@contextmanager
+def evaluation(model: VLModel) -> Iterator[None]:
+    """The model without dropout for a while; parts that were so already stay so."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

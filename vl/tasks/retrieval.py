@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vl.batch import Batch, Encoded, Loss
 from vl.draw import Draw
-from vl.models.base import VLModel
+from vl.models.base import VLModel, evaluation
 from vl.models.bert import init_weights
 from vl.objectives.base import Objective
 
@@ -97,9 +97,8 @@ class MinedTripletRetrieval(TripletRetrieval):
     @torch.no_grad()
     def mine(self, model: VLModel, batch: Batch) -> Int[Tensor, "b n"]:
         """For each example the row of its pair, then those of its hardest candidates."""
-        training = model.training
-        scores = self.scores(model.eval()(batch)).view(len(batch), -1)
-        model.train(training)
+        with evaluation(model):
+            scores = self.scores(model(batch)).view(len(batch), -1)
         hardest = scores[:, 1:].topk(min(self.hardest, scores.shape[1] - 1), dim=1).indices + 1
         first = torch.arange(len(batch), device=scores.device)[:, None] * scores.shape[1]
         return torch.cat([first, first + hardest], dim=1)

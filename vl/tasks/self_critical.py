@@ -7,8 +7,7 @@ arXiv:2003.09971: the mean of the other samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from vl.batch import Batch, Loss
 from vl.draw import Draw
 from vl.metrics.caption_reward import read_frequencies, rewards, words
 from vl.metrics.cider import Frequencies
-from vl.models.base import VLModel
+from vl.models.base import VLModel, evaluation
 from vl.tasks.base import Task
 from vl.tasks.beam_search import NextToken
 from vl.tasks.captioning import Captioning
@@ -125,15 +124,3 @@ def sample(logp: Float[Tensor, "r v"], uniform: Float[Tensor, " r"]) -> Int[Tens
     """A token of each row: the first at which the cumulative probability is above a uniform number in [0, 1)."""
     cumulative = logp.detach().double().exp().cumsum(1)
     return torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]
-
-
-@contextmanager
-def evaluation(model: VLModel) -> Iterator[None]:
-    """The model without dropout for a while; parts that were so already stay so."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
