@@ -23,10 +23,10 @@ def uniter(layers=2):
     return SingleStream(text, regions, BertEncoder(layers, WIDTH, 3, 40), FirstWordPooler(WIDTH))
 
 
-def visual_bert(layers=2, segment=0, geometry=0):
+def visual_bert(layers=2, segment=0):
     text, regions = (
         TextEmbedder(VOCABULARY, WIDTH, POSITIONS),
-        VisualBertRegions(WIDTH, FEATURES, 2, POSITIONS, segment, geometry),
+        VisualBertRegions(WIDTH, FEATURES, 2, POSITIONS, segment),
     )
     return SingleStream(text, regions, BertEncoder(layers, WIDTH, 3, 40), FirstWordPooler(WIDTH))
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from vl.data.tokenizers import CorpusTokenizer, WordPieceTokenizer
-from vl.data.vocabulary import captions, content_ids, contrast_ids, extend_vocab, questions, train_tokenizer
+from vl.data.vocabulary import captions, content_ids, extend_vocab, questions, train_tokenizer
 
 
 def main() -> None:
@@ -27,8 +27,6 @@ def main() -> None:
     parser.add_argument("--cased", action="store_true", help="keep capitals and accents")
     parser.add_argument("--content", type=Path, help="also write the ids of content words, as JSON, to this file")
     parser.add_argument("--content-share", type=float, default=0.012, help="of all tokens, at most (%(default)s)")
-    parser.add_argument("--contrasts", type=Path, help="also write the ids that stored opposites change")
-    parser.add_argument("--kinds", nargs="+", default=("relation", "count"), help="of those opposites (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
     args = parser.parse_args()
     read = captions if args.of == "captions" else questions
@@ -43,8 +41,6 @@ def main() -> None:
     tokenizer = WordPieceTokenizer(str(args.out), not args.cased) if args.extend else CorpusTokenizer(str(args.out))
     if args.content:
         write(args.content, json.dumps(content_ids(texts, tokenizer, args.content_share)))
-    if args.contrasts:
-        write(args.contrasts, json.dumps(contrast_ids(args.data, tokenizer, tuple(args.kinds))))
     lengths = tokenizer.lengths(texts)
     print(
         f"{args.out}: {tokenizer.vocab_size:,} entries; {len(texts):,} {args.of} of {lengths.mean():.1f} tokens "

@@ -10,14 +10,12 @@ from vl.data.regions_member import REGIONS, Regions, write_regions
 from vl.data.sample import Sample
 from vl.data.shards import ShardWriter
 from vl.data.stages import BadMember
-from vl.data.tokenizers import CorpusTokenizer
 from vl.data.views.base import Example
 from vl.data.views.caption import CaptionView
 from vl.data.views.caption_pair import CaptionPairView
 from vl.data.views.opposite import OppositeView
 from vl.data.views.qa import QAView
 from vl.data.views.regions import RegionView
-from vl.data.vocabulary import contrast_ids, train_tokenizer
 from vl.draw import Draw
 
 DRAW = Draw.of(0, 0, 0, torch.tensor([3]))
@@ -112,27 +110,6 @@ def test_opposites_come_after_their_captions(tmp_path):
     some = OppositeView(languages=("en",), kinds=("attribute",))
     assert some.count(shards.read(0).record) == 2
     assert some.texts(shards.read(0).record)[1] == ("There is a red one.",)
-
-
-def test_captions_that_say_a_thing_of_some_kind(tmp_path):
-    with ShardWriter(tmp_path, "train") as writer:
-        for number in range(4):
-            writer.write(f"{number}", {"json": record(number), "jpg": b"never decoded"})
-    shards = f"{tmp_path}/train-*.tar"
-    opened = ShardSet(shards, view := CaptionView(choose="all", opposed=("attribute", "count")))
-    assert len(opened) == 4  # the one caption of each that has a false colour beside it
-    assert view.example(opened.read(2), 0, DRAW).text == record(2)["captions"][0]["text"]
-    assert CaptionView(languages=("zh",), opposed=("attribute",)).count(opened.read(0).record) == 0
-    tokenizer = CorpusTokenizer(str(write_tokenizer(tmp_path)))
-    differ = [tokenizer.decode([id_]) for id_ in contrast_ids(shards, tokenizer, ("attribute",))]
-    assert "red" in differ
-    assert not set(differ) & {"there", "is", "a"}
-
-
-def write_tokenizer(folder):
-    texts = [text["text"] for number in range(4) for name in ("captions", "opposites") for text in record(number)[name]]
-    (folder / "t.json").write_text(train_tokenizer(texts, 300).to_str())
-    return folder / "t.json"
 
 
 def test_pairs_of_captions_are_of_one_language():

@@ -87,10 +87,3 @@ def test_regions_are_asked_for():
     with pytest.raises(ValueError, match="reads region features and boxes"):
         model(replace(batch, visual=replace(batch.visual, boxes=None)))
     assert build("visual_bert")(replace(batch, visual=replace(batch.visual, boxes=None))).text is not None
-
-
-@pytest.mark.parametrize(("geometry", "moved"), [(0, False), (5, True)])
-def test_visualbert_reads_boxes_if_told_to(geometry, moved):
-    model, batch = build("visual_bert", geometry=geometry), ragged()
-    elsewhere = replace(batch, visual=replace(batch.visual, boxes=batch.visual.boxes.flip(1)))
-    assert torch.equal(model(batch).pooled, model(elsewhere).pooled) != moved

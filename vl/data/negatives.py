@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import Any, Literal
 
@@ -28,8 +28,7 @@ class Negatives:
         swap: what comes from the other sample: the text (ViLBERT, LXMERT), the picture (UNITER), or the second text
             of a pair (VisualBERT).
         opposites: the share of swapped texts that are a stored opposite of the own one instead, where there is any; of
-            each kind that the text has as often, unless `kinds` says otherwise.
-        kinds: how many times as often a kind of opposites is drawn as one that is not named here.
+            each kind as often.
         same_count: the other sample lists as many objects.
         both: an example has its own text and the swapped one, two rows of the batch with one picture; `rate` is not
             used. What the rows share falls out of the gradient, so that a small model learns sooner what differs.
@@ -41,7 +40,6 @@ class Negatives:
     rate: float = 0.5
     swap: Literal["text", "picture", "second text"] = "text"
     opposites: float = 0.0
-    kinds: Mapping[str, int] = field(default_factory=dict)
     same_count: bool = False
     both: bool = False
 
@@ -49,8 +47,6 @@ class Negatives:
         for name, share in (("rate", self.rate), ("opposites", self.opposites)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share}; it is a share in 0..1")
-        if bad := [kind for kind, times in self.kinds.items() if times < 1]:
-            raise ValueError(f"kinds: {', '.join(bad)} is drawn less than once; 1 is what every kind has")
         if (self.opposites or self.both) and self.swap != "text":
             raise ValueError(f"opposites and both texts go with swap 'text', not {self.swap!r}")
 
@@ -80,8 +76,7 @@ class Negatives:
         """The example with a text or picture that does not belong to it."""
         opposites = opposites_of(record, example.text)
         if opposites and float(draw.fold("opposite?").uniform()) < self.opposites:
-            kinds = [kind for kind in sorted(opposites) for _ in range(self.kinds.get(kind, 1))]
-            kind = pick(kinds, draw.fold("kind"))
+            kind = pick(sorted(opposites), draw.fold("kind"))
             return replace(example, text=pick(opposites[kind], draw.fold("opposite")), matched=False)
         if self.same_count:
             others = (one for one in others if len(one[0].objects) == len(record.objects))

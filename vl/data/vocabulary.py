@@ -16,7 +16,6 @@ from vl.data.index import ShardSet
 from vl.data.tokenizers import SPECIAL_TOKENS, Tokenizer, prepare_bert
 from vl.data.views.base import View
 from vl.data.views.caption import CaptionView
-from vl.data.views.opposite import OppositeView
 from vl.data.views.qa import QAView
 
 Kind = Literal["wordpiece", "bpe", "unigram"]
@@ -47,24 +46,6 @@ def content_ids(texts: Sequence[str], tokenizer: Tokenizer, share: float) -> lis
     text = tokenizer.encode(texts)
     counts = torch.bincount(text.ids[text.words >= 0], minlength=tokenizer.vocab_size)
     return ((counts > 0) & (counts <= share * counts.sum())).nonzero().flatten().tolist()
-
-
-def contrast_ids(
-    shards: str | list[str], tokenizer: Tokenizer, kinds: tuple[str, ...], share: float = 0.01
-) -> list[int]:
-    """The ids that a caption has and its stored opposite has not, or the other way round: "left" and "right".
-
-    Args:
-        shards: With stored opposites.
-        tokenizer: Of the captions.
-        kinds: Of opposites, say relation and count.
-        share: Of those pairs of which an id must be one of the differences; others differ by chance, where one word
-            begins another.
-    """
-    texts = list(_texts(shards, OppositeView(kinds=kinds)))
-    rows = [set(row) for row in tokenizer.encode(texts).ids.tolist()]
-    counts = Counter(id_ for true, false in zip(rows[::2], rows[1::2], strict=True) for id_ in true ^ false)
-    return sorted(id_ for id_, count in counts.items() if id_ and 2 * count >= share * len(rows))
 
 
 def train_tokenizer(

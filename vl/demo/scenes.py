@@ -75,8 +75,7 @@ class Scenes:
         answers, train = self.work / "answers.json", f"{self.scenes}/train-scenes-*.tar"
         draw = (self.root / "datasets/scenes/convert.py", "--out", self.scenes, *size)
         learn = (self.root / "tools/train_tokenizer.py", "--data", train, "--vocab-size", 1000, "--kind", "bpe",
-                 "--merge-chinese", "--out", self.tokenizer, "--content", self.work / "content.json",
-                 "--contrasts", self.work / "relations.json")  # fmt: skip
+                 "--merge-chinese", "--out", self.tokenizer, "--content", self.work / "content.json")  # fmt: skip
         for name, made, work in (
             ("scenes", self.scenes / CARD, partial(command, *draw)),
             ("regions", self.regions / CARD, partial(self.extract, "*" if self.quick else "scenes")),

@@ -19,20 +19,17 @@ class CaptionView(View):
         languages: Language codes to keep; None keeps all. A sample without a caption in them has no example.
         choose: `one` makes one example an image and draws its caption anew in every epoch; `all` makes every caption
             an example, as evaluation wants it; `first` is `one` among the first caption of each language.
-        opposed: Only captions that have a stored opposite of one of these kinds (object, attribute, count, relation,
-            exchange), which are those that say such a thing; None keeps all.
     """
 
     languages: tuple[str, ...] | None = None
     choose: Literal["one", "all", "first"] = "one"
-    opposed: tuple[str, ...] | None = None
 
     def count(self, record: Record) -> int:
         number = len(self._captions(record))
         return number if self.choose == "all" else min(number, 1)
 
     def count_from(self, counts: Mapping[str, int]) -> int | None:
-        if self.languages is not None or self.opposed is not None:
+        if self.languages is not None:
             return None
         return counts.get("captions") if self.choose == "all" else counts["samples"]
 
@@ -50,18 +47,12 @@ class CaptionView(View):
         if self.choose != "all" and len(captions) > 1:
             inner = int(draw.fold("caption").integers(len(captions)))
         if inner >= len(captions):
-            raise ValueError(f"sample {sample.key} has no caption number {inner} that {self} keeps")
+            raise ValueError(f"sample {sample.key} has no caption number {inner} in {self.languages or 'any language'}")
         return captions[inner].text, language_index(captions[inner].language)
 
     def _captions(self, record: Record) -> tuple[Caption, ...]:
-        opposed = {opposite.of for opposite in record.opposites if opposite.kind in (self.opposed or ())}
-        spoken = [
-            caption
-            for number, caption in enumerate(record.captions)
-            if (self.languages is None or caption.language in self.languages)
-            and (self.opposed is None or f"captions/{number}" in opposed)
-        ]
+        spoken = (c for c in record.captions if self.languages is None or c.language in self.languages)
         if self.choose == "first":
             # Of equal keys a dictionary keeps the last.
-            return tuple({caption.language: caption for caption in reversed(spoken)}.values())[::-1]
+            return tuple({caption.language: caption for caption in reversed(list(spoken))}.values())[::-1]
         return tuple(spoken)
