@@ -57,7 +57,8 @@ class GenerateDemo:
         steps.once("shards", {"options": options, "data": self.data}, self.data / CARD,
                    lambda: command(recipe, "--out", self.data, "--preset", "generate", *options))  # fmt: skip
         scenes = {"shards": {shard.file: shard.sha256 for shard in read_card(self.data).shards}}
-        words = ("--data", f"{self.data}/{TRAIN}", "--vocab-size", 600, "--out", text)
+        kind = ("--vocab-size", 600, "--kind", "bpe", "--merge-chinese")
+        words = ("--data", f"{self.data}/{TRAIN}", *kind, "--out", text)
         steps.once("text", scenes, text, lambda: command(self.root / "tools/train_tokenizer.py", *words))
         done = {"judge": self.fit(steps, "judge", scenes)}
         for tokenizer, *models in FAMILIES.values():
