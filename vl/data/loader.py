@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from vl.batch import Batch
 from vl.data.collate import Collator
+from vl.data.fork_server import fork_server
 from vl.data.mixture import Mixture, Source
 from vl.data.order import Order, rank_rows
 from vl.data.reader import Fault, Item, Reader, Request
@@ -45,7 +44,7 @@ class Loader:
             num_workers=num_workers,
             collate_fn=_as_it_is,
             persistent_workers=num_workers > 0,
-            multiprocessing_context=_fork_server() if num_workers else None,
+            multiprocessing_context=fork_server(__name__) if num_workers else None,
             generator=torch.Generator(),  # its own, so that the global one stays untouched
         )
 
@@ -79,13 +78,6 @@ class _Requests:
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self.pending)
-
-
-def _fork_server() -> BaseContext:
-    """Workers fork from a process that has imported what they need but started no thread: plain fork may hang."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", __name__])
-    return context
 
 
 def _as_it_is(item: Any) -> Any:
