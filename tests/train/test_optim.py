@@ -65,6 +65,15 @@ def test_schedules(schedule, expected):
     assert AdamW(lr=1.0, warmup=0.4, schedule=schedule, min_lr=0.1).factor(1, 5) == pytest.approx(expected[1])
 
 
+def test_a_constant_rate_cools_down():
+    spec = AdamW(lr=1.0, warmup=1, schedule="constant", cooldown=0.4, min_lr=0.1)
+    expected = [0.5, 1, 1, 1, 1, 1, 1, 0.1 + 0.9 * 0.75, 0.1 + 0.9 * 0.5, 0.1 + 0.9 * 0.25, 0.1]
+    assert [spec.factor(step, 10) for step in range(11)] == pytest.approx(expected)
+    assert AdamW(lr=1.0, schedule="constant", cooldown=4, min_lr=0.1).factor(8, 10) == pytest.approx(0.55)
+    with pytest.raises(ValueError, match="cooldown goes with schedule constant; linear falls all the time"):
+        AdamW(lr=1.0, schedule="linear", cooldown=0.1)
+
+
 def test_clipping_returns_the_norm_before():
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([3.0, 4.0])

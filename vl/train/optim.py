@@ -62,6 +62,8 @@ class AdamW:
         eps: added to the root of the second.
         warmup: steps of linear warmup, or below 1 their share of all steps.
         schedule: what follows the warmup, down to `min_lr`.
+        cooldown: steps at the end of a constant schedule in which it falls linearly to `min_lr`, or below 1 their share
+            of all steps: open_clip's const-cooldown ("Scaling Vision Transformers", arXiv:2106.04560, section 3.5).
         min_lr: the last learning rate, as a share of the peak.
         layer_decay: factor on the learning rate for each block further from the output.
         clip_norm: the largest norm of the whole gradient; None for no clipping.
@@ -76,6 +78,7 @@ class AdamW:
         eps: float = 1e-6,
         warmup: int | float = 0.05,
         schedule: Literal["cosine", "linear", "constant"] = "cosine",
+        cooldown: float = 0,
         min_lr: float = 0.0,
         layer_decay: float = 1.0,
         clip_norm: float | None = None,
@@ -86,7 +89,9 @@ class AdamW:
         if clip_norm is not None and clip_norm <= 0:
             raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or null for no clipping")
         self.lr, self.weight_decay, self.betas, self.eps = lr, weight_decay, betas, eps
-        self.warmup, self.schedule, self.min_lr = warmup, schedule, min_lr
+        if cooldown and schedule != "constant":
+            raise ValueError(f"cooldown goes with schedule constant; {schedule} falls all the time")
+        self.warmup, self.schedule, self.cooldown, self.min_lr = warmup, schedule, cooldown, min_lr
         self.layer_decay, self.clip_norm, self.lr_scale = layer_decay, clip_norm, dict(lr_scale or {})
 
     def groups(self, module: nn.Module, model: VLModel) -> list[Group]:
@@ -137,11 +142,12 @@ class AdamW:
 
     def factor(self, step: int, total: int) -> float:
         """The learning rate of a step as a share of its peak."""
-        warmup = self.warmup * total if self.warmup < 1 else self.warmup
+        warmup, cooldown = (share * total if share < 1 else share for share in (self.warmup, self.cooldown))
         if step < warmup:
             return (step + 1) / (warmup + 1)
         done = min(1.0, (step - warmup) / max(1, total - warmup))
-        shape = {"cosine": (1 + cos(pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[self.schedule]
+        held = min(1.0, max(0, total - step) / cooldown) if cooldown else 1.0
+        shape = {"cosine": (1 + cos(pi * done)) / 2, "linear": 1 - done, "constant": held}[self.schedule]
         return self.min_lr + (1 - self.min_lr) * shape
 
     def clip(self, parameters: Iterable[nn.Parameter]) -> Tensor:
