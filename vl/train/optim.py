@@ -78,7 +78,7 @@ class AdamW:
         eps: float = 1e-6,
         warmup: int | float = 0.05,
         schedule: Literal["cosine", "linear", "constant"] = "cosine",
-        cooldown: float = 0,
+        cooldown: int | float = 0,
         min_lr: float = 0.0,
         layer_decay: float = 1.0,
         clip_norm: float | None = None,
