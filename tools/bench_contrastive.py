@@ -10,7 +10,6 @@ largest counts.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from vl.data.fork_server import fork_server
 from vl.report.figures import compare, settings, write_bench
 
 WIDTH = 512
@@ -79,15 +79,14 @@ def work(side: str, args: argparse.Namespace, rank: int, folder: str) -> None:
 
 def run(side: str, args: argparse.Namespace) -> tuple[float, list[Tensor]]:
     """The largest memory of fresh processes, and the losses and gradients of all."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["open_clip.loss", "vl.objectives.itc"])
+    context = fork_server("open_clip.loss", "vl.objectives.itc")
     with tempfile.TemporaryDirectory() as folder:
         ranks = [context.Process(target=work, args=(side, args, rank, folder)) for rank in range(args.ranks)]
         for process in ranks:
             process.start()
         for process in ranks:
             process.join()
-        found = [torch.load(f"{folder}/{rank}.pt") for rank in range(args.ranks)]
+        found = [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(args.ranks)]
     return max(peak for peak, _ in found), [result for _, results in found for result in results]
 
 

@@ -135,10 +135,7 @@ class DiscreteVAE(ImageTokenizer):
 
     def forward(self, batch: Batch) -> Reconstruction:
         """`pixels` of the result are the six maps of the decoder: mu and ln b of the squeezed pixels' logits."""
-        pixels = squeeze_pixels(to_unit(batch.visual.pixels))
-        if self.training:  # by far the faster layout of few channels on many pixels; it rounds differently
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        logits = self.encoder(pixels).float()
+        logits = self.logits(batch.visual.pixels).float()
         codes = logits.argmax(1)
         cells = F.gumbel_softmax(logits, float(self.temperature), dim=1) if self.training else one_hot(codes, logits)
         kl = kl_to_uniform(logits.movedim(1, 3).flatten(0, 2))
