@@ -68,7 +68,9 @@ def find(graph, text):
 
 
 def true(text, *graphs):
-    """Whether an English sentence holds of a picture, or of a left and a right one."""
+    """Whether English sentences hold of a picture, or of a left and a right one."""
+    if ". " in text:
+        return all(true(sentence, *graphs) for sentence in text.split(". "))
     text = text[0].lower() + text[1:].rstrip(".")
     left, right = graphs[0], graphs[-1]
     if m := re.fullmatch(r"the left picture shows (.*) and the right one (.*)", text):
