@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from vl.data.tokenizers import CorpusTokenizer, WordPieceTokenizer
-from vl.data.vocabulary import captions, content_ids, extend_vocab, questions, train_tokenizer
+from vl.data.vocabulary import captions, content_ids, extend_vocab, questions, train_tokenizer, word_ids
 
 
 def main() -> None:
@@ -27,6 +27,8 @@ def main() -> None:
     parser.add_argument("--cased", action="store_true", help="keep capitals and accents")
     parser.add_argument("--content", type=Path, help="also write the ids of content words, as JSON, to this file")
     parser.add_argument("--content-share", type=float, default=0.012, help="of all tokens, at most (%(default)s)")
+    parser.add_argument("--words", nargs="+", default=(), help="words whose ids are also written, for masking them alone")
+    parser.add_argument("--words-out", type=Path, help="as JSON, to this file")
     parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
     args = parser.parse_args()
     read = captions if args.of == "captions" else questions
@@ -41,6 +43,8 @@ def main() -> None:
     tokenizer = WordPieceTokenizer(str(args.out), not args.cased) if args.extend else CorpusTokenizer(str(args.out))
     if args.content:
         write(args.content, json.dumps(content_ids(texts, tokenizer, args.content_share)))
+    if args.words_out:
+        write(args.words_out, json.dumps(word_ids(tokenizer, args.words)))
     lengths = tokenizer.lengths(texts)
     print(
         f"{args.out}: {tokenizer.vocab_size:,} entries; {len(texts):,} {args.of} of {lengths.mean():.1f} tokens "

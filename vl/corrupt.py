@@ -37,7 +37,7 @@ class TokenMasking:
             `whole_word`, so is a word of which one token is among them): what a picture tells is in few of the words of
             a text ("Data Efficient Masked Language Modeling for Vision and Language", arXiv:2109.02040).
             tools/train_tokenizer.py writes it.
-        content_prob: as `prob`.
+        content_prob: as `prob`, which may then be 0: these words alone are masked.
 
     Raises:
         ValueError: the probabilities are none, or `content` is no such list.
@@ -54,8 +54,8 @@ class TokenMasking:
     content_prob: float = 0.15
 
     def __post_init__(self) -> None:
-        _check(self.prob, mask=self.mask, random=self.random)
-        _check(self.content_prob, mask=self.mask, random=self.random)
+        for prob in (self.prob, self.content_prob) if self.prob or self.content is None else (self.content_prob,):
+            _check(prob, mask=self.mask, random=self.random)
 
     def __call__(self, text: Text, draw: Draw, vocab_size: int) -> tuple[Text, Bool[Tensor, "bt lt"]]:
         """The text to show, and which tokens were chosen.

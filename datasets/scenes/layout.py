@@ -12,13 +12,14 @@ import numpy as np
 from PIL import Image
 from scene import Item, Phrase, Scene
 from sprites import sprite
-from world import World
+from world import Preset, World
 
 #: Side of every picture.
 PIXELS = 224
 #: The least share of a thing that can be seen, and the share of a thing that is covered where "behind" is said.
 VISIBLE, COVERED = 0.7, 0.08
-_ANCHORS = {"left": (0.2, 0.5), "right": (0.8, 0.5), "top": (0.5, 0.2), "bottom": (0.5, 0.8), "middle": (0.5, 0.5)}
+#: Column and row of every place.
+_PLACES = {"left": (0, 1), "right": (2, 1), "top": (1, 0), "bottom": (1, 2), "middle": (1, 1)}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def draw_scene(world: World, rng: Random) -> tuple[Scene, list[Placed]]:
         angles = [rng.uniform(-world.preset.turn, world.preset.turn) for _ in things]
         images = [_turned(world.style, *thing) for thing in zip(things, sides, angles, strict=True)]
         for _ in range(4):
-            placed = _place(things, images, world.preset.stray, rng)
+            placed = _place(things, images, world.preset, rng)
             if placed and (scene := _look(things, sides, angles, placed)):
                 return scene, placed
 
@@ -63,12 +64,12 @@ def _turned(style: str, thing: Phrase, side: float, angle: float) -> Image.Image
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0).rotate(angle, Image.Resampling.BILINEAR, True)
 
 
-def _place(things: list[Phrase], images: list[Image.Image], stray: float, rng: Random) -> list[Placed] | None:
+def _place(things: list[Phrase], images: list[Image.Image], preset: Preset, rng: Random) -> list[Placed] | None:
     """Corners such that frames overlap little; None when the picture is too crowded for the draw."""
     placed: dict[int, Placed] = {}
     for i in sorted(range(len(images)), key=lambda i: -max(images[i].size)):
         for _ in range(30):
-            candidate = _drop(images[i], things[i].place, stray, rng)
+            candidate = _drop(images[i], things[i].place, preset, rng)
             if all(candidate.overlap(other) < 0.22 for other in placed.values()):
                 placed[i] = candidate
                 break
@@ -77,11 +78,12 @@ def _place(things: list[Phrase], images: list[Image.Image], stray: float, rng: R
     return [placed[i] for i in range(len(images))]
 
 
-def _drop(image: Image.Image, place: str | None, stray: float, rng: Random) -> Placed:
+def _drop(image: Image.Image, place: str | None, preset: Preset, rng: Random) -> Placed:
     width, height = PIXELS - image.width, PIXELS - image.height
     if place is None:
         return Placed(image, rng.randint(0, width), rng.randint(0, height))
-    x, y = (PIXELS * (where + rng.uniform(-stray, stray)) for where in _ANCHORS[place])
+    stray = preset.stray
+    x, y = (PIXELS * (preset.anchors[where] + rng.uniform(-stray, stray)) for where in _PLACES[place])
     left, top = round(x - image.width / 2), round(y - image.height / 2)
     return Placed(image, min(max(left, 0), width), min(max(top, 0), height))
 

@@ -21,6 +21,8 @@ from vl.data.views.qa import QAView
 Kind = Literal["wordpiece", "bpe", "unigram"]
 #: More distinct characters than any corpus writes; the library's default of 1,000 would drop most Chinese ones.
 _ALPHABET = 60_000
+#: Closes the last piece of a word in a BPE vocabulary.
+_WORD_END = "</w>"
 
 
 def captions(shards: str | list[str], languages: tuple[str, ...] | None = None) -> Iterator[str]:
@@ -46,6 +48,22 @@ def content_ids(texts: Sequence[str], tokenizer: Tokenizer, share: float) -> lis
     text = tokenizer.encode(texts)
     counts = torch.bincount(text.ids[text.words >= 0], minlength=tokenizer.vocab_size)
     return ((counts > 0) & (counts <= share * counts.sum())).nonzero().flatten().tolist()
+
+
+def word_ids(tokenizer: Tokenizer, words: Iterable[str]) -> list[int]:
+    """The ids of some words; of Chinese ones, those of all tokens they are part of.
+
+    Raises:
+        ValueError: a word is in no token; names it.
+    """
+    entries = [(entry.removesuffix(_WORD_END), id_) for entry, id_ in tokenizer.core.get_vocab().items()]
+    found: set[int] = set()
+    for word in words:
+        ids = {id_ for entry, id_ in entries if entry == word or (not word.isascii() and word in entry)}
+        if not ids:
+            raise ValueError(f"no token of the vocabulary holds {word!r}")
+        found |= ids
+    return sorted(found)
 
 
 def train_tokenizer(
@@ -76,11 +94,11 @@ def train_tokenizer(
         core = Core(models.Unigram([(token, 0.0) for token in special], unk_id=1))
         trainer = trainers.UnigramTrainer(vocab_size=vocab_size, special_tokens=special, unk_token="[UNK]")
     elif kind == "bpe":
-        core = Core(models.BPE(unk_token="[UNK]", end_of_word_suffix="</w>"))
+        core = Core(models.BPE(unk_token="[UNK]", end_of_word_suffix=_WORD_END))
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size, special_tokens=special, end_of_word_suffix="</w>", limit_alphabet=_ALPHABET
+            vocab_size=vocab_size, special_tokens=special, end_of_word_suffix=_WORD_END, limit_alphabet=_ALPHABET
         )
-        core.decoder = decoders.BPEDecoder(suffix="</w>")
+        core.decoder = decoders.BPEDecoder(suffix=_WORD_END)
     else:
         core = Core(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
         trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, limit_alphabet=_ALPHABET)

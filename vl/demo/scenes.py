@@ -31,6 +31,9 @@ from vl.train.cli import main as command_line
 SYSTEMS = ("uniter", "vilbert", "lxmert", "visualbert")
 SPLITS = ("test", "test_objects", "test_compositions")
 LANGUAGES = ("en", "zh")
+#: What things are to each other, where they are and how many: masked by themselves, lest colours and names drown them.
+RELATIONS = ("left", "right", "above", "below", "top", "bottom", "bigger", "smaller", "two", "three",
+             "左边", "右边", "上方", "下方", "大", "小", "两", "三")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Scenes:
         answers, train = self.work / "answers.json", f"{self.scenes}/train-scenes-*.tar"
         draw = (self.root / "datasets/scenes/convert.py", "--out", self.scenes, *size)
         learn = (self.root / "tools/train_tokenizer.py", "--data", train, "--vocab-size", 1000, "--kind", "bpe",
-                 "--merge-chinese", "--out", self.tokenizer, "--content", self.work / "content.json")  # fmt: skip
+                 "--merge-chinese", "--out", self.tokenizer, "--content", self.work / "content.json",
+                 "--words", *RELATIONS, "--words-out", self.work / "relations.json")  # fmt: skip
         for name, made, work in (
             ("scenes", self.scenes / CARD, partial(command, *draw)),
             ("regions", self.regions / CARD, partial(self.extract, "*" if self.quick else "scenes")),
@@ -149,18 +153,24 @@ class Scenes:
 
 
 def make_quick(config: dict[str, Any]) -> None:
-    """Two small steps."""
+    """Two small steps in this process."""
     config["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "enable_progress_bar": False}
+    config["trainer"] |= {"devices": 1, "strategy": "auto"}
     config["data"] |= {"batch_size": 8, "num_workers": 0}
 
 
 def fit(steps: Steps, name: str, config: dict[str, Any], folder: Path, **inputs: Any) -> None:
-    """Train, or go on where it was killed, unless it was done; the run lies beside its folder, as YAML."""
+    """Train, or go on where it was killed, unless it was done; the run lies beside its folder, as YAML.
+
+    A run of several processes is started by its command, which is what starts the others.
+    """
     file = folder.with_suffix(".yaml")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     words = ["fit", "--config", str(file), "--ckpt_path", "last"]
-    steps.once(name, config | inputs, folder, partial(command_line, words))
+    alone = config["trainer"].get("devices", 1) == 1
+    work = partial(command_line, words) if alone else partial(command, "-m", "vl.train.cli", *words)
+    steps.once(name, config | inputs, folder, work)
 
 
 def last_checkpoint(folder: Path) -> Path:
