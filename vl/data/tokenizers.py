@@ -48,6 +48,11 @@ class Tokenizer:
         core.enable_padding(pad_id=self.pad_id, pad_token=core.id_to_token(self.pad_id))
 
     @property
+    def vocab(self) -> dict[str, int]:
+        """Every token and its id."""
+        return self._core.get_vocab()
+
+    @property
     def vocab_size(self) -> int:
         return self._core.get_vocab_size()
 

@@ -56,7 +56,7 @@ def word_ids(tokenizer: Tokenizer, words: Iterable[str]) -> list[int]:
     Raises:
         ValueError: a word is in no token; names it.
     """
-    entries = [(entry.removesuffix(_WORD_END), id_) for entry, id_ in tokenizer.core.get_vocab().items()]
+    entries = [(entry.removesuffix(_WORD_END), id_) for entry, id_ in tokenizer.vocab.items()]
     found: set[int] = set()
     for word in words:
         ids = {id_ for entry, id_ in entries if entry == word or (not word.isascii() and word in entry)}
