@@ -77,10 +77,10 @@ def test_five_steps_have_their_losses(tmp_path, name):
                 parameter.copy_(values / 100 * parameter.shape[-1] ** -0.5)
     if "answers" in training.objectives:
         training.objectives["answers"].__dict__["table"] = {"yes": 0, "no": 1}
-    masking = training.objectives["mlm"].masking
-    if masking.content:
-        (tmp_path / "content.json").write_text(json.dumps(list(range(500, 1000))))
-        training.objectives["mlm"].masking = replace(masking, content=str(tmp_path / "content.json"))
+    for words in ("mlm", "relations"):
+        content = tmp_path / f"{words}.json"
+        content.write_text(json.dumps(list(range(500, 1000))))
+        training.objectives[words].masking = replace(training.objectives[words].masking, content=str(content))
     sources = yaml.safe_load(file.read_text())["data"]["train"]
     trained = [tuple(source["init_args"].get("objectives", ())) for source in sources]
     steps = [[batch_of(step, trained[step % len(trained)])] for step in range(5)]
@@ -107,11 +107,13 @@ def test_trains_on_shards(tmp_path, name):
     (tmp_path / "tokenizer.json").write_text(train_tokenizer(texts, 200).to_str())
     (tmp_path / "answers.json").write_text('["yes", "no"]')
     (tmp_path / "content.json").write_text("[20, 21, 22]")
+    (tmp_path / "relations.json").write_text("[20, 21]")
     text = (DEBUG / f"{name}.yaml").read_text()
     text = text.replace("data/scenes-regions/", f"{tmp_path}/regions/").replace("runs/scenes/", f"{tmp_path}/")
     run = yaml.safe_load(text.replace("-scenes-*", "-*"))
     run["data"] |= {"batch_size": 8, "num_workers": 0}
     run["trainer"] |= {"max_steps": 6, "val_check_interval": 6, "default_root_dir": str(tmp_path / "run")}
+    run["trainer"] |= {"devices": 1, "strategy": "auto"}
     run["trainer"] |= {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     run["trainer"]["callbacks"] = [{"class_path": "vl.train.logging.StepLog"}]
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))

@@ -1,4 +1,4 @@
-"""Pixels: a muted background of one of six patterns, then the things with a soft shadow each."""
+"""Pixels: a muted background of one of six patterns or none, then the things with a soft shadow each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ _ROWS, _COLUMNS = np.mgrid[0:PIXELS, 0:PIXELS].astype(np.float32) / PIXELS
 
 
 def render(placed: list[Placed], rng: Random, patterns: int = 6) -> np.ndarray:
-    """uint8 (224, 224, 3), on one of the first `patterns` patterns."""
-    picture = Image.fromarray(_background(np.random.default_rng(rng.getrandbits(64)), patterns))
+    """uint8 (224, 224, 3), on one of the first `patterns` patterns; of none, on plain grey."""
+    plain = np.full((PIXELS, PIXELS, 3), 160, np.uint8)
+    background = _background(np.random.default_rng(rng.getrandbits(64)), patterns) if patterns else plain
+    picture = Image.fromarray(background)
     for sprite in placed:
         alpha = sprite.image.getchannel("A")
         shade = alpha.resize((alpha.width + 6, alpha.height + 6), Image.Resampling.BILINEAR).point(lambda a: a * 0.28)

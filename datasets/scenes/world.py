@@ -38,7 +38,7 @@ class Preset:
         turn: Degrees by which things are turned at most.
         anchors: Where the columns and rows of these places are, as shares of the picture.
         stray: How far things stand from their place at most, as a share of the picture.
-        patterns: How many of the background's patterns occur.
+        patterns: How many of the background's patterns occur; 0 is plain grey.
     """
 
     objects: tuple[int, int] = (2, 8)
@@ -74,7 +74,7 @@ PRESETS["generate"] = replace(
     turn=0.0,
     anchors=(3 / 16, 7 / 16, 13 / 16),
     stray=0.0,
-    patterns=1,
+    patterns=0,
 )
 #: One in so many pairs is kept out of training.
 _HELD_OUT = {"concept-colour": 8, "concept-concept": 20, "concept-place": 8, "colour-place": 8}

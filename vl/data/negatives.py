@@ -29,6 +29,7 @@ class Negatives:
             of a pair (VisualBERT).
         opposites: the share of swapped texts that are a stored opposite of the own one instead, where there is any; of
             each kind as often.
+        kinds: of opposites that are taken where there are any.
         same_count: the other sample lists as many objects.
         both: an example has its own text and the swapped one, two rows of the batch with one picture; `rate` is not
             used. What the rows share falls out of the gradient, so that a small model learns sooner what differs.
@@ -40,6 +41,7 @@ class Negatives:
     rate: float = 0.5
     swap: Literal["text", "picture", "second text"] = "text"
     opposites: float = 0.0
+    kinds: tuple[str, ...] = ()
     same_count: bool = False
     both: bool = False
 
@@ -76,7 +78,8 @@ class Negatives:
         """The example with a text or picture that does not belong to it."""
         opposites = opposites_of(record, example.text)
         if opposites and float(draw.fold("opposite?").uniform()) < self.opposites:
-            kind = pick(sorted(opposites), draw.fold("kind"))
+            kinds = [kind for kind in sorted(opposites) if kind in self.kinds] or sorted(opposites)
+            kind = pick(kinds, draw.fold("kind"))
             return replace(example, text=pick(opposites[kind], draw.fold("opposite")), matched=False)
         if self.same_count:
             others = (one for one in others if len(one[0].objects) == len(record.objects))

@@ -27,10 +27,12 @@ def box_geometry(boxes: Float[Tensor, "*s 4"], size: int) -> Float[Tensor, "*s g
 def spread_boxes(projection: nn.Linear) -> None:
     """Start a map of `box_geometry` with zeros for a box in the middle, and differences of about one between boxes.
 
-    As released it starts with what all boxes share, which drowns where each is: a small model then has long learnt to
-    do without places when it could begin to tell left from right.
+    Centres and sizes are spread alike; sizes differ less. As released it starts with what all boxes share, which drowns
+    where each is: a small model then has long learnt to do without places when it could begin to tell left from right.
     """
-    nn.init.normal_(projection.weight, std=4 * projection.in_features**-0.5)
+    nn.init.zeros_(projection.weight)
+    centre, size = torch.randn(2, len(projection.weight), 2) * torch.tensor([4.0, 8.0])[:, None, None] * 0.5**0.5
+    projection.weight[:, :4] = torch.cat([centre / 2 - size, centre / 2 + size], dim=1)
     middle = box_geometry(torch.tensor([0.35, 0.35, 0.65, 0.65]), projection.in_features)
     projection.bias.copy_(-projection.weight @ middle)
 
