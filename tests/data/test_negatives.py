@@ -108,6 +108,10 @@ def test_opposites_take_the_place_of_other_texts(shards):
         assert text in stored or not any(o["of"] == "captions/2" for o in own["opposites"])
     share = sum("red" in text for _, text, _, _ in found) / len(found)
     assert 0.08 < share < 0.26  # one in three captions, of whose two opposites it is one
+    preferred = examples(source(shards, rate=1.0, opposites=1.0, kinds=("attribute",)), epochs=3)
+    for (_, before, _, _), (key, text, _, _) in zip(found, preferred, strict=True):
+        first = {o["text"] for o in record(int(key))["opposites"] if o["of"] == "captions/0"}
+        assert text == ("There is a red one." if before in first else before)
 
 
 def test_the_second_of_two_captions(shards):

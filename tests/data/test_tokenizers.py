@@ -14,7 +14,7 @@ from transformers import BertTokenizer
 
 from vl.data.shards import ShardWriter
 from vl.data.tokenizers import SPECIAL_TOKENS, ClipTokenizer, CorpusTokenizer, Tokenizer, WordPieceTokenizer
-from vl.data.vocabulary import captions, content_ids, extend_vocab, train_tokenizer
+from vl.data.vocabulary import captions, content_ids, extend_vocab, train_tokenizer, word_ids
 
 ODD = [
     "", "   ", "a &amp; b &lt;br&gt;", "don't WON'T I'LL", "schön naïve ﬁre", "<start_of_text> hi <end_of_text>",
@@ -144,6 +144,19 @@ def test_content_words_are_those_that_are_rare(tmp_path):
     tokenizer = CorpusTokenizer(str(tmp_path / "corpus.json"))
     content = content_ids(corpus, tokenizer, share=0.1)
     assert {tokenizer._core.id_to_token(i) for i in content} == {"red", "blue", "whale", "chair"}
+
+
+def test_word_ids_of_chinese_are_of_all_tokens_with_the_word(tmp_path):
+    corpus = 30 * ["the top left laptop", "位于左边的猫", "在狗的左边"]
+    (tmp_path / "corpus.json").write_text(train_tokenizer(corpus, 200, "bpe", split_chinese=False).to_str())
+    tokenizer = CorpusTokenizer(str(tmp_path / "corpus.json"))
+    entries = {id_: entry.removesuffix("</w>") for entry, id_ in tokenizer.vocab.items()}
+    assert {entries[i] for i in word_ids(tokenizer, ["left"])} == {"left"}
+    found = {entries[i] for i in word_ids(tokenizer, ["左边"])}
+    assert len(found) > 1
+    assert all("左边" in entry for entry in found)
+    with pytest.raises(ValueError, match="'above'"):
+        word_ids(tokenizer, ["left", "above"])
 
 
 def test_more_characters_than_entries_is_an_error(texts):

@@ -38,3 +38,6 @@ def test_spread_boxes_differ_about_as_much_as_normalised_features(size):
     boxes = torch.cat([corner, corner + 0.3], dim=1)
     assert_close(projection(box_geometry(middle, size)), torch.zeros(256), atol=1e-5, rtol=0)
     assert 0.5 < float(projection(box_geometry(boxes, size)).std()) < 2
+    half = torch.rand(200, 1) * 0.25 + 0.05
+    boxes = torch.cat([0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half], dim=1)
+    assert 0.5 < float(projection(box_geometry(boxes, size)).std(0).mean()) < 2
