@@ -47,7 +47,7 @@ from vl.report.figures import Comparison, compare, rate, settings, write_bench
 
 PICTURES, CAPTIONS = 1000, 5
 #: The sizes of configs/debug/{visualbert,lxmert}_scenes.yaml.
-VOCABULARY, WIDTH, HEADS, MLP, FEATURES, POSITIONS = 1000, 192, 4, 384, 512, 64
+VOCABULARY, WIDTH, HEADS, MLP, FEATURES, POSITIONS = 1000, 128, 4, 256, 512, 64
 WORDS = {"vocab_size": VOCABULARY, "width": WIDTH, "context_length": POSITIONS}
 STREAM = {"width": WIDTH, "heads": HEADS, "mlp_width": MLP}
 SIZES = {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": MLP}
