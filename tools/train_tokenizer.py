@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--cased", action="store_true", help="keep capitals and accents")
     parser.add_argument("--content", type=Path, help="also write the ids of content words, as JSON, to this file")
     parser.add_argument("--content-share", type=float, default=0.012, help="of all tokens, at most (%(default)s)")
-    parser.add_argument("--words", nargs="+", default=(), help="words whose ids are also written, for masking them alone")
+    parser.add_argument("--words", nargs="+", default=(), help="words whose ids are written too, for masking")
     parser.add_argument("--words-out", type=Path, help="as JSON, to this file")
     parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
     args = parser.parse_args()

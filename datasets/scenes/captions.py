@@ -12,7 +12,6 @@ from meaning import Sentence, opposites, truth, well_formed
 from scene import Item, Phrase, Scene
 from world import World
 
-
 #: What is said of a scene: one sentence, or two about different things.
 Caption = tuple[Sentence, ...]
 
