@@ -80,13 +80,13 @@ class Scenes:
         learn = (self.root / "tools/train_tokenizer.py", "--data", train, "--vocab-size", 1000, "--kind", "bpe",
                  "--merge-chinese", "--out", self.tokenizer, "--content", self.work / "content.json",
                  "--words", *RELATIONS, "--words-out", self.work / "relations.json")  # fmt: skip
-        for name, made, work in (
-            ("scenes", self.scenes / CARD, partial(command, *draw)),
-            ("regions", self.regions / CARD, partial(self.extract, "*" if self.quick else "scenes")),
-            ("tokenizer", self.tokenizer, partial(command, *learn)),
-            ("answers", answers, partial(write_answers, train, answers)),
+        for name, inputs, made, work in (
+            ("scenes", {}, self.scenes / CARD, partial(command, *draw)),
+            ("regions", {}, self.regions / CARD, partial(self.extract, "*" if self.quick else "scenes")),
+            ("tokenizer", {"words": RELATIONS}, self.tokenizer, partial(command, *learn)),
+            ("answers", {}, answers, partial(write_answers, train, answers)),
         ):
-            self.steps.once(name, {"size": size}, made, work)
+            self.steps.once(name, {"size": size} | inputs, made, work)
 
     def prepare_pairs(self) -> None:
         """Extract the regions of the pairs of pictures, by what was learnt for the scenes; a quick run has them."""
