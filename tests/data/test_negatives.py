@@ -160,6 +160,8 @@ def test_refusals(tmp_path):
         Negatives(rate=1.5)
     with pytest.raises(ValueError, match="go with swap 'text', not 'picture'"):
         Negatives(swap="picture", opposites=0.5)
+    with pytest.raises(ValueError, match="kinds"):
+        Negatives(kinds=("relation",))
     lonely = source(write_region_shards(tmp_path, count=1), rate=1.0)
     with pytest.raises(ValueError, match="sample 0000: no other sample has a text that is false of it"):
         examples(lonely)

@@ -35,7 +35,8 @@ class Negatives:
             used. What the rows share falls out of the gradient, so that a small model learns sooner what differs.
 
     Raises:
-        ValueError: a share is none, or opposites or both texts are asked for where texts are not swapped.
+        ValueError: a share is none, or opposites or both texts are asked for where texts are not
+            swapped, or kinds of none.
     """
 
     rate: float = 0.5
@@ -51,6 +52,8 @@ class Negatives:
                 raise ValueError(f"{name} is {share}; it is a share in 0..1")
         if (self.opposites or self.both) and self.swap != "text":
             raise ValueError(f"opposites and both texts go with swap 'text', not {self.swap!r}")
+        if self.kinds and not self.opposites:
+            raise ValueError(f"kinds {self.kinds} are of opposites, of which the share is 0")
 
     def apply(self, example: Example, record: Record, draw: Draw, others: Iterable[Other]) -> Example:
         """The example as it is or mismatched, which `matched` says.
