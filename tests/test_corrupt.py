@@ -70,6 +70,21 @@ def test_content_words_are_chosen_more_often(tmp_path):
         masking(text, draw(3000), VOCABULARY - 1)
 
 
+def test_random_words_are_alternatives_of_the_one_they_replace(tmp_path):
+    file, text = tmp_path / "content.json", texts()
+    file.write_text(json.dumps([500, [100, 101], [102, 103, 104]]))
+    text.ids[:, ::3] = 100 + text.ids[:, ::3] % 5  # enough of them
+    masking = TokenMasking(MASK, FIRST, prob=0.0, content=str(file), content_prob=1.0, mask=0.0, random=1.0)
+    shown, chosen = masking(text, draw(3000), VOCABULARY)
+    for words in ([100, 101], [102, 103, 104]):
+        for word in words:
+            became = shown.ids[chosen & (text.ids == word)]
+            assert set(became.tolist()) == set(words)
+            share(int((became == word).sum()), len(became), 1 / len(words))
+    assert len(set(shown.ids[chosen & (text.ids == 500)].tolist())) > 5  # of the whole vocabulary
+    assert_close(shown.ids[~chosen], text.ids[~chosen])
+
+
 def test_whole_words_are_chosen_together():
     text = texts()
     _, chosen = TokenMasking(MASK, FIRST, whole_word=True)(text, draw(3000), VOCABULARY)

@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument("--cased", action="store_true", help="keep capitals and accents")
     parser.add_argument("--content", type=Path, help="also write the ids of content words, as JSON, to this file")
     parser.add_argument("--content-share", type=float, default=0.012, help="of all tokens, at most (%(default)s)")
-    parser.add_argument("--words", nargs="+", default=(), help="words whose ids are written too, for masking")
-    parser.add_argument("--words-out", type=Path, help="as JSON, to this file")
+    parser.add_argument("--words", nargs="+", default=(), help="words to mask, each with its alternatives: left/right")
+    parser.add_argument("--words-out", type=Path, help="writes their ids, as JSON, to this file")
     parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
     args = parser.parse_args()
     read = captions if args.of == "captions" else questions
@@ -44,7 +44,7 @@ def main() -> None:
     if args.content:
         write(args.content, json.dumps(content_ids(texts, tokenizer, args.content_share)))
     if args.words_out:
-        write(args.words_out, json.dumps(word_ids(tokenizer, args.words)))
+        write(args.words_out, json.dumps(word_ids(tokenizer, [words.split("/") for words in args.words])))
     lengths = tokenizer.lengths(texts)
     print(
         f"{args.out}: {tokenizer.vocab_size:,} entries; {len(texts):,} {args.of} of {lengths.mean():.1f} tokens "

@@ -35,8 +35,10 @@ class TokenMasking:
         at_least_one: what is chosen in a text where chance chose nothing: nothing, its first word or a random one.
         content: JSON list of the ids of content words, which are chosen with probability `content_prob` (with
             `whole_word`, so is a word of which one token is among them): what a picture tells is in few of the words of
-            a text ("Data Efficient Masked Language Modeling for Vision and Language", arXiv:2109.02040).
-            tools/train_tokenizer.py writes it.
+            a text ("Data Efficient Masked Language Modeling for Vision and Language", arXiv:2109.02040). Ids may stand
+            in lists of alternatives, as left and right: what becomes a random word becomes one of its own list, so that
+            the text alone does not give it away, and seen words are checked against the picture as hidden ones are
+            guessed from it. tools/train_tokenizer.py writes both.
         content_prob: as `prob`, which may then be 0: these words alone are masked.
 
     Raises:
@@ -77,7 +79,7 @@ class TokenMasking:
             prob = torch.zeros_like(prob).scatter_reduce(1, word, prob * (text.words >= 0), "amax").gather(1, word)
         chosen = _choose(text.mask & (text.words >= 0), coins, prob, self.at_least_one)
         fate = draw.fold("fate").uniform(length)
-        words = draw.fold("word").integers(vocab_size - self.first_word, length) + self.first_word
+        words = self._random(draw.fold("word").bits(length), text.ids, vocab_size)
         ids = torch.where(chosen & (fate < self.mask + self.random), words, text.ids)
         ids = torch.where(chosen & (fate < self.mask), self.mask_id, ids)
         return replace(text, ids=ids), chosen
@@ -86,21 +88,38 @@ class TokenMasking:
         """That of each token."""
         if self.content is None:
             return torch.full(ids.shape, self.prob, device=ids.device)
-        return torch.where(_content(self.content, vocab_size).to(ids.device)[ids], self.content_prob, self.prob)
+        known, _, _ = _content(self.content, vocab_size)
+        return torch.where(known.to(ids.device)[ids], self.content_prob, self.prob)
+
+    def _random(self, bits: Int[Tensor, "b l"], ids: Int[Tensor, "b l"], vocab_size: int) -> Int[Tensor, "b l"]:
+        """A random word for each token."""
+        words = bits % (vocab_size - self.first_word) + self.first_word
+        if self.content is None:
+            return words
+        _, alternatives, numbers = (tensor.to(ids.device) for tensor in _content(self.content, vocab_size))
+        place = bits % numbers[ids].clamp(min=1)
+        return torch.where(numbers[ids] > 0, alternatives[ids, place], words)
 
 
 @cache
-def _content(path: str, vocab_size: int) -> Bool[Tensor, " v"]:
-    """Which tokens the JSON list names."""
+def _content(path: str, vocab_size: int) -> tuple[Bool[Tensor, " v"], Int[Tensor, "v most"], Int[Tensor, " v"]]:
+    """Which tokens the JSON list names, the alternatives of each, and how many these are."""
     try:
-        ids = torch.tensor(msgspec.json.decode(Path(path).read_bytes(), type=list[int]))
+        entries = msgspec.json.decode(Path(path).read_bytes(), type=list[int | list[int]])
     except (OSError, msgspec.MsgspecError) as error:
         raise ValueError(
             f"content: {path} is no JSON list of token ids ({error}); train_tokenizer.py --content writes one"
         ) from error
-    if not len(ids) or ids.min() < 0 or ids.max() >= vocab_size:
+    lists = [entry for entry in entries if isinstance(entry, list)]
+    ids = [id_ for entry in entries for id_ in (entry if isinstance(entry, list) else [entry])]
+    if not ids or min(ids) < 0 or max(ids) >= vocab_size:
         raise ValueError(f"content: the ids of {path} are not those of a vocabulary of {vocab_size:,}")
-    return torch.zeros(vocab_size, dtype=torch.bool).index_fill(0, ids, True)
+    alternatives = torch.zeros(vocab_size, max(map(len, lists), default=1), dtype=torch.long)
+    numbers = torch.zeros(vocab_size, dtype=torch.long)
+    for group in lists:
+        alternatives[group, : len(group)] = torch.tensor(group)
+        numbers[group] = len(group)
+    return torch.zeros(vocab_size, dtype=torch.bool).index_fill(0, torch.tensor(ids), True), alternatives, numbers
 
 
 @dataclass(frozen=True)

@@ -146,17 +146,20 @@ def test_content_words_are_those_that_are_rare(tmp_path):
     assert {tokenizer._core.id_to_token(i) for i in content} == {"red", "blue", "whale", "chair"}
 
 
-def test_word_ids_of_chinese_are_of_all_tokens_with_the_word(tmp_path):
-    corpus = 30 * ["the top left laptop", "位于左边的猫", "在狗的左边"]
+def test_word_ids_are_lists_of_tokens_that_may_stand_for_one_another(tmp_path):
+    corpus = 30 * ["the top left laptop is right", "位于左边的猫", "在狗的左边", "位于右边的鸟", "在狗的右边"]
     (tmp_path / "corpus.json").write_text(train_tokenizer(corpus, 200, "bpe", split_chinese=False).to_str())
     tokenizer = CorpusTokenizer(str(tmp_path / "corpus.json"))
     entries = {id_: entry.removesuffix("</w>") for entry, id_ in tokenizer.vocab.items()}
-    assert {entries[i] for i in word_ids(tokenizer, ["left"])} == {"left"}
-    found = {entries[i] for i in word_ids(tokenizer, ["左边"])}
-    assert len(found) > 1
-    assert all("左边" in entry for entry in found)
+    found = [{entries[i] for i in ids} for ids in word_ids(tokenizer, [["top"], ["left", "right"], ["左边", "右边"]])]
+    assert {"top"} in found  # not laptop
+    assert {"left", "right"} in found
+    chinese = [group for group in found if not any(entry.isascii() for entry in group)]
+    assert len(chinese) > 1
+    for group in chinese:
+        assert len({entry.replace("左边", "右边") for entry in group}) == 1  # of one list, and with the same rest
     with pytest.raises(ValueError, match="'above'"):
-        word_ids(tokenizer, ["left", "above"])
+        word_ids(tokenizer, [["left", "above"]])
 
 
 def test_more_characters_than_entries_is_an_error(texts):

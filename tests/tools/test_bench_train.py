@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +14,11 @@ def test_quick_run_agrees_with_open_clip(tmp_path, run_tool, precision):
     for result in found["results"]:
         assert result["check"] < (1e-4 if precision == "fp32" else 0.1)
         assert result["settings"]["lengths"]["mean"] == pytest.approx(12, abs=0.5)
+
+
+def test_a_processor_without_bf16_is_named(run_tool, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
+    monkeypatch.setattr("bench_train.processor", lambda: "Abacus")
+    with pytest.raises(SystemExit):
+        run_tool("bench_train", "--precision", "bf16")
+    assert "Abacus" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -50,20 +50,28 @@ def content_ids(texts: Sequence[str], tokenizer: Tokenizer, share: float) -> lis
     return ((counts > 0) & (counts <= share * counts.sum())).nonzero().flatten().tolist()
 
 
-def word_ids(tokenizer: Tokenizer, words: Iterable[str]) -> list[int]:
-    """The ids of some words; of Chinese ones, those of all tokens they are part of.
+def word_ids(tokenizer: Tokenizer, words: Iterable[Sequence[str]]) -> list[list[int]]:
+    """The ids of words that are alternatives of each other; of Chinese words, of all tokens they are part of.
+
+    Returns:
+        Lists of ids whose tokens differ in that word alone, so that they may stand for one another.
 
     Raises:
         ValueError: a word is in no token; names it.
     """
-    entries = [(entry.removesuffix(_WORD_END), id_) for entry, id_ in tokenizer.vocab.items()]
-    found: set[int] = set()
-    for word in words:
-        ids = {id_ for entry, id_ in entries if entry == word or (not word.isascii() and word in entry)}
-        if not ids:
-            raise ValueError(f"no token of the vocabulary holds {word!r}")
-        found |= ids
-    return sorted(found)
+    found: defaultdict[tuple[int, str], set[int]] = defaultdict(set)
+    for number, alternatives in enumerate(words):
+        for word in alternatives:
+            ids = [
+                (entry.replace(word, "\0"), id_)
+                for entry, id_ in tokenizer.vocab.items()
+                if entry.removesuffix(_WORD_END) == word or (not word.isascii() and word in entry)
+            ]
+            if not ids:
+                raise ValueError(f"no token of the vocabulary holds {word!r}")
+            for rest, id_ in ids:
+                found[number, rest].add(id_)
+    return sorted(sorted(group) for group in found.values())
 
 
 def train_tokenizer(

@@ -32,8 +32,8 @@ SYSTEMS = ("uniter", "vilbert", "lxmert", "visualbert")
 SPLITS = ("test", "test_objects", "test_compositions")
 LANGUAGES = ("en", "zh")
 #: What things are to each other, where they are and how many: masked by themselves, lest colours and names drown them.
-RELATIONS = ("left", "right", "above", "below", "top", "bottom", "bigger", "smaller", "two", "three",
-             "左边", "右边", "上方", "下方", "大", "小", "两", "三")  # fmt: skip
+RELATIONS = ("left/right", "above/below", "top/bottom", "bigger/smaller", "two/three",
+             "左边/右边/上方/下方", "大/小", "两/三")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ def settings(shards: Iterable[str | Path] = (), **own: Any) -> dict[str, Any]:
     shards (None for remote ones), and whatever `own` adds (batch, lengths, seed, ...)."""
     return {
         "versions": {"python": platform.python_version(), **_versions()},
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "commit": _commit(),
@@ -221,7 +221,8 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ["vl-pretrain", *(re.split(r"[^\w.-]", line)[0] for line in needed)]}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, and those of its vector instructions that decide how fast a model runs."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     values = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
