@@ -112,6 +112,18 @@ def test_opposites_come_after_their_captions(tmp_path):
     assert some.texts(shards.read(0).record)[1] == ("There is a red one.",)
 
 
+def test_captions_may_be_those_that_have_an_opposite(tmp_path):
+    shards = ShardSet(write_region_shards(tmp_path, count=3), RegionView(CaptionView(opposites=("attribute",))))
+    assert len(shards) == 3
+    told = {o["of"] for o in record(1)["opposites"] if o["kind"] == "attribute" and o["of"].startswith("captions")}
+    texts = {record(1)["captions"][int(of.partition("/")[2])]["text"] for of in told}
+    view = CaptionView(choose="all", opposites=("attribute",))
+    assert {text for (text,) in view.texts(shards.read(1).record)} == texts
+    assert len(texts) < len(record(1)["captions"])
+    assert CaptionView(opposites=("count",)).count(shards.read(1).record) == 0
+    assert view.count_from({"samples": 3, "captions": 9}) is None
+
+
 def test_pairs_of_captions_are_of_one_language():
     sample = Sample("k", {"txt": b"", **{"json": b'{"captions": [{"text": "a"}, {"text": "b"}, {"text": "c"}, '
                     b'{"text": "x", "language": "zh"}, {"text": "y", "language": "zh"}, '

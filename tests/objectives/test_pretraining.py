@@ -14,6 +14,7 @@ from vl.batch import Batch, Encoded
 from vl.corrupt import RegionMasking, TokenMasking
 from vl.losses.transport import transport_distance
 from vl.objectives.answer_pretraining import AnswerPretraining
+from vl.objectives.checked_mlm import CheckedMLM
 from vl.objectives.itm import ITM
 from vl.objectives.mlm import IGNORED, MLM
 from vl.objectives.mrc import MRC
@@ -23,9 +24,11 @@ from vl.objectives.region_prediction import RegionPrediction
 from vl.objectives.wra import WRA
 
 WORDS = TokenMasking(MASK, FIRST, prob=0.4)
+SWAPS = replace(WORDS, mask=0.4, random=0.4)
 REGIONS = RegionMasking(prob=0.4, zero=0.8, random=0.1)
 EVERY = {
     "mlm": lambda: MLM(WORDS),
+    "mlm, checked": lambda: CheckedMLM(SWAPS),
     "mlm, matched": lambda: MLM(WORDS, matched_only=True),
     "itm": ITM,
     "mrc": lambda: MRC(REGIONS, CLASSES),
@@ -87,6 +90,34 @@ def test_mlm():
                 count += 1
     assert float(loss.total) == pytest.approx(total, rel=1e-5)
     assert (int(loss.count), int(loss.metrics["accuracy"][0])) == (count, right)
+
+
+def test_checked_mlm():
+    """The loss of MLM on the same words, and a coin's for each chosen word that is seen."""
+    model, objective = prepared(CheckedMLM(SWAPS))
+    _, plain = prepared(MLM(SWAPS))
+    batch = full()
+    loss, output, target = run(model, objective, batch)
+    shown, _ = objective.corrupt(batch, batch.draw.fold("objective"))
+    plain.head.load_state_dict(objective.head.state_dict())
+    total, hidden, right, seen = plain(output, shown, target).total, 0, 0, 0
+    for row in range(6):
+        for place in range(9):
+            if target[row, place] == IGNORED:
+                continue
+            if shown.text.ids[row, place] == MASK:
+                hidden += 1
+                continue
+            seen += 1
+            replaced = int(shown.text.ids[row, place] != batch.text.ids[row, place])
+            logits = objective.check(output.text[row, place])
+            total = total - logits.log_softmax(0)[replaced]
+            right += int(logits.argmax() == replaced)
+    assert_close(loss.total, total)
+    assert (int(loss.metrics["replaced"][0]), int(loss.metrics["replaced"][1])) == (right, seen)
+    assert int(loss.metrics["accuracy"][1]) == hidden
+    assert int(loss.count) == hidden + seen
+    assert min(hidden, seen) > 0
 
 
 def test_mlm_by_hand():

@@ -18,6 +18,7 @@ from vl.metrics.recall import Interval, bootstrap
 from vl.models.base import VLModel
 from vl.objectives.answer_pretraining import AnswerPretraining
 from vl.objectives.base import Objective
+from vl.objectives.checked_mlm import CheckedMLM
 from vl.objectives.itm import ITM
 from vl.objectives.mlm import IGNORED, MLM
 from vl.objectives.mrc import MRC
@@ -72,6 +73,11 @@ def truths(objective: Objective, batch: Batch, target: Any) -> dict[str, tuple[T
     Raises:
         TypeError: the objective is not one whose answers are known.
     """
+    if isinstance(objective, CheckedMLM):
+        labels, shown = target[target != IGNORED], batch.text.ids[target != IGNORED]
+        hidden = shown == objective.masking.mask_id
+        replaced = (shown != labels)[~hidden].long()
+        return {"accuracy": (labels[hidden], most_frequent), "replaced": (replaced, most_frequent)}
     if isinstance(objective, MLM):
         labels = target[target != IGNORED]
         return {"accuracy": (labels, most_frequent), "loss": (labels, frequencies)}

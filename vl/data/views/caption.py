@@ -19,17 +19,20 @@ class CaptionView(View):
         languages: Language codes to keep; None keeps all. A sample without a caption in them has no example.
         choose: `one` makes one example an image and draws its caption anew in every epoch; `all` makes every caption
             an example, as evaluation wants it; `first` is `one` among the first caption of each language.
+        opposites: Captions alone that have a stored opposite of one of these kinds (relation, count, ...), for who
+            wants to learn what is rarely told; None keeps all.
     """
 
     languages: tuple[str, ...] | None = None
     choose: Literal["one", "all", "first"] = "one"
+    opposites: tuple[str, ...] | None = None
 
     def count(self, record: Record) -> int:
         number = len(self._captions(record))
         return number if self.choose == "all" else min(number, 1)
 
     def count_from(self, counts: Mapping[str, int]) -> int | None:
-        if self.languages is not None:
+        if self.languages is not None or self.opposites is not None:
             return None
         return counts.get("captions") if self.choose == "all" else counts["samples"]
 
@@ -51,7 +54,11 @@ class CaptionView(View):
         return captions[inner].text, language_index(captions[inner].language)
 
     def _captions(self, record: Record) -> tuple[Caption, ...]:
-        spoken = (c for c in record.captions if self.languages is None or c.language in self.languages)
+        captions = record.captions
+        if self.opposites is not None:
+            wanted = {opposite.of for opposite in record.opposites if opposite.kind in self.opposites}
+            captions = tuple(c for index, c in enumerate(captions) if f"captions/{index}" in wanted)
+        spoken = (c for c in captions if self.languages is None or c.language in self.languages)
         if self.choose == "first":
             # Of equal keys a dictionary keeps the last.
             return tuple({caption.language: caption for caption in reversed(list(spoken))}.values())[::-1]
