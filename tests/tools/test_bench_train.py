@@ -17,8 +17,12 @@ def test_quick_run_agrees_with_open_clip(tmp_path, run_tool, precision):
 
 
 def test_a_processor_without_bf16_is_named(run_tool, monkeypatch, capsys):
+    def measure(case, args):
+        raise RuntimeError("measured all the same")
+
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
     monkeypatch.setattr("bench_train.processor", lambda: "Abacus")
-    with pytest.raises(SystemExit):
-        run_tool("bench_train", "--precision", "bf16")
+    monkeypatch.setattr("bench_train.measure", measure)
+    with pytest.raises(RuntimeError, match="all the same"):
+        run_tool("bench_train", "--precision", "bf16", "--batch", 1)
     assert "Abacus" in capsys.readouterr().err
