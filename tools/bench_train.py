@@ -129,8 +129,8 @@ def main(words: list[str] | None = None) -> None:
     args = parser.parse_args(words)
     if args.precision == "bf16" and "bf16" not in (name := processor()):
         print(
-            f"bench_train: this processor ({name}) has no bf16 instructions (avx512_bf16, amx_bf16): matrix products take "
-            "some 50 times as long as in fp32, on both sides. Give a small --batch, or --precision fp32.",
+            f"bench_train: this processor ({name}) has no bf16 instructions (avx512_bf16, amx_bf16): matrix products "
+            "take some 50 times as long as in fp32, on both sides. Give a small --batch, or --precision fp32.",
             file=sys.stderr,
         )
     if args.quick:
