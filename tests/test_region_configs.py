@@ -77,7 +77,7 @@ def test_five_steps_have_their_losses(tmp_path, name):
                 parameter.copy_(values / 100 * parameter.shape[-1] ** -0.5)
     if "answers" in training.objectives:
         training.objectives["answers"].__dict__["table"] = {"yes": 0, "no": 1}
-    for words in ("mlm", "relations"):
+    for words in training.objectives.keys() & {"mlm", "relations", "checked"}:
         content = tmp_path / f"{words}.json"
         content.write_text(json.dumps(list(range(500, 1000))))
         training.objectives[words].masking = replace(training.objectives[words].masking, content=str(content))
@@ -110,7 +110,7 @@ def test_trains_on_shards(tmp_path, name):
     (tmp_path / "relations.json").write_text("[20, 21]")
     text = (DEBUG / f"{name}.yaml").read_text()
     text = text.replace("data/scenes-regions/", f"{tmp_path}/regions/").replace("runs/scenes/", f"{tmp_path}/")
-    run = yaml.safe_load(text.replace("-scenes-*", "-*"))
+    run = yaml.safe_load(text.replace("-scenes-*", "-*").replace("[relation, count]", "[attribute]"))
     run["data"] |= {"batch_size": 8, "num_workers": 0}
     run["trainer"] |= {"max_steps": 6, "val_check_interval": 6, "default_root_dir": str(tmp_path / "run")}
     run["trainer"] |= {"devices": 1, "strategy": "auto"}

@@ -12,7 +12,7 @@ def test_every_run_reads_what_another_makes(tmp_path):
         for model in models:
             run = demo.configuration(model, "abc")
             source = run["data"]["train"][0]["init_args"]
-            assert source["shards"].startswith(f"{tmp_path}/scenes/{tokenizer}/train-scenes-000")
+            assert source["shards"].startswith(f"{tmp_path}/scenes/{tokenizer}/train-scenes-00[0-3]")
             assert source["view"]["init_args"]["codes_of"] == "abc"
             assert run["data"]["val"]["scenes"]["init_args"]["view"]["init_args"]["codes_of"] == "abc"
             assert run["model"]["model"]["init_args"]["sequence"]["init_args"]["codes_of"] == "abc"
@@ -25,5 +25,7 @@ def test_judge_and_generators_share_no_scenes(tmp_path):
     demo = GenerateDemo(ROOT, tmp_path / "out", tmp_path / "scenes")
     judge = demo.configuration("judge", "")["data"]["train"][0]["init_args"]["shards"]
     for name in ("dvae", "vqvae", "clip"):
-        assert demo.configuration(name, "")["data"]["train"][0]["init_args"]["shards"].endswith("train-scenes-000*.tar")
-    assert judge.endswith("train-scenes-001*.tar")
+        assert demo.configuration(name, "")["data"]["train"][0]["init_args"]["shards"].endswith(
+            "train-scenes-00[0-3]*.tar"
+        )
+    assert judge.endswith("train-scenes-004*.tar")

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from vl.models.geometry import box_geometry, sine_geometry, spread_boxes
@@ -41,3 +42,24 @@ def test_spread_boxes_differ_about_as_much_as_normalised_features(size):
     half = torch.rand(200, 1) * 0.25 + 0.05
     boxes = torch.cat([0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half], dim=1)
     assert 0.5 < float(projection(box_geometry(boxes, size)).std(0).mean()) < 2
+
+
+def test_sizes_outlive_a_normalisation_of_what_boxes_share():
+    """A linear map of the normalised vectors finds a box's width; without a shared part it finds less of it."""
+    torch.manual_seed(0)
+    sides, boxes = random_boxes(800)
+    left = []
+    for shared in (0.0, 1.0):
+        projection = nn.Linear(7, 128)
+        spread_boxes(projection, shared)
+        seen = F.layer_norm(projection(box_geometry(boxes, 7)), (128,)).detach()
+        seen = torch.cat([seen, torch.ones(len(seen), 1)], dim=1)
+        weights = torch.linalg.lstsq(seen[:600], sides[:600]).solution
+        left.append(float((seen[600:] @ weights - sides[600:]).var() / sides[600:].var()))
+    assert left[1] < 0.05 < 0.1 < left[0]
+
+
+def random_boxes(number):
+    """Widths, and boxes that have them, anywhere in the picture."""
+    centres, sides = torch.rand(number, 2) * 0.7 + 0.15, torch.rand(number, 2) * 0.15 + 0.15
+    return sides[:, :1], torch.cat([centres - sides / 2, centres + sides / 2], dim=1)

@@ -25,8 +25,8 @@ FAMILIES = {
     "cogview": ("vqvae", "cogview", "cogview_caption", "cogview_magnify"),
 }
 #: Whom the generators are trained on; the judge has the others.
-TRAIN = "train-scenes-000*.tar"
-SCENES, HELD_OUT = 23_000, 600
+TRAIN = "train-scenes-00[0-3]*.tar"
+SCENES, HELD_OUT = 53_000, 600
 
 
 @dataclass(frozen=True)

@@ -24,17 +24,24 @@ def box_geometry(boxes: Float[Tensor, "*s 4"], size: int) -> Float[Tensor, "*s g
 
 
 @torch.no_grad()
-def spread_boxes(projection: nn.Linear) -> None:
+def spread_boxes(projection: nn.Linear, shared: float = 0.0) -> None:
     """Start a map of `box_geometry` with zeros for a box in the middle, and differences of about one between boxes.
 
     Centres and sizes are spread alike; sizes differ less. As released it starts with what all boxes share, which drowns
     where each is: a small model then has long learnt to do without places when it could begin to tell left from right.
+
+    Args:
+        projection: the map.
+        shared: the size of what all boxes share. A LayerNorm of the result needs about one: of a vector that begins at
+            the middle it would leave the direction alone, not how far from the middle a box is.
     """
     nn.init.zeros_(projection.weight)
     centre, size = torch.randn(2, len(projection.weight), 2) * torch.tensor([4.0, 8.0])[:, None, None] * 0.5**0.5
     projection.weight[:, :4] = torch.cat([centre / 2 - size, centre / 2 + size], dim=1)
     middle = box_geometry(torch.tensor([0.35, 0.35, 0.65, 0.65]), projection.in_features)
     projection.bias.copy_(-projection.weight @ middle)
+    if shared:
+        projection.bias.add_(shared * torch.randn(len(projection.bias)))
 
 
 def sine_geometry(boxes: Float[Tensor, "*s 4"], frequencies: int = 256) -> Float[Tensor, "*s g"]:

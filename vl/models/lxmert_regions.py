@@ -35,7 +35,7 @@ class LxmertRegions(VisualEmbedder):
         self.dropout = nn.Dropout(dropout)
         init_weights(self, width)
         if spread:
-            spread_boxes(self.geometry_projection)
+            spread_boxes(self.geometry_projection, shared=1.0)
 
     def forward(self, visual: Visual, text: TextEmbedder) -> tuple[Float[Tensor, "n d"], Packing]:
         packing = Packing.of(region_mask(visual))

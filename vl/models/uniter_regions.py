@@ -46,7 +46,7 @@ class UniterRegions(VisualEmbedder):
         self.dropout = nn.Dropout(dropout)
         init_weights(self, width)
         if spread:
-            spread_boxes(self.geometry_projection)
+            spread_boxes(self.geometry_projection, shared=1.0)
 
     def forward(self, visual: Visual, text: TextEmbedder) -> tuple[Float[Tensor, "n d"], Packing]:
         packing = Packing.of(region_mask(visual))
