@@ -23,9 +23,9 @@ def test_every_run_reads_what_another_makes(tmp_path):
 
 def test_judge_and_generators_share_no_scenes(tmp_path):
     demo = GenerateDemo(ROOT, tmp_path / "out", tmp_path / "scenes")
-    judge = demo.configuration("judge", "")["data"]["train"][0]["init_args"]["shards"]
-    for name in ("dvae", "vqvae", "clip"):
-        assert demo.configuration(name, "")["data"]["train"][0]["init_args"]["shards"].endswith(
-            "train-scenes-00[0-3]*.tar"
-        )
-    assert judge.endswith("train-scenes-004*.tar")
+    shards = {
+        name: demo.configuration(name, "")["data"]["train"][0]["init_args"]["shards"]
+        for name in ("judge", "dvae", "vqvae", "clip")
+    }
+    assert shards.pop("judge").endswith("train-scenes-004*.tar")
+    assert all(own.endswith("train-scenes-00[0-3]*.tar") for own in shards.values())
