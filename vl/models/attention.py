@@ -23,3 +23,9 @@ def attend(
             return attend(q.float(), k.float(), v.float(), mask, causal, dropout).to(q.dtype)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout)
     return out.transpose(1, 2).flatten(2)
+
+
+def cast_once(x: Tensor) -> Tensor:
+    """`x` in the type that autocast computes in: what several linear maps read, each of them would cast for itself."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x

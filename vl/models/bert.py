@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vl.models.attention import attend
+from vl.models.attention import attend, cast_once
 from vl.models.packing import Packing
 
 #: Of every LayerNorm in the family.
@@ -77,8 +77,9 @@ class BertAttention(nn.Module):
         mask: Bool[Tensor, "b 1 l l"] | None = None,
     ) -> Float[Tensor, "n d"]:
         """`x` after it has looked at `context` (None: at itself) where it is real, or where `mask` is True."""
-        looked_at = x if context is None else context
-        qkv = self.query(x), self.key(looked_at), self.value(looked_at)
+        asking = cast_once(x)
+        looked_at = asking if context is None else cast_once(context)
+        qkv = self.query(asking), self.key(looked_at), self.value(looked_at)
         if context is None and mask is None and x.device.type == "cpu" and packing.groups:
             groups = [
                 self._attend(part, part, None, *(y.index_select(0, tokens) for y in qkv))
