@@ -16,9 +16,9 @@ vl: pretrain, fine-tune and apply vision-language models
   vl test     --config RUN.yaml --ckpt_path CHECKPOINT    the same on the test sources
   vl predict  --config RUN.yaml --ckpt_path CHECKPOINT    a task's answers, as JSON lines (answers.jsonl)
 
-A RUN.yaml has the sections seed_everything, threads, trainer, model, data and checkpoint; every key is a constructor's
-argument, also on the command line (--data.batch_size 256). A later --config wins over an earlier one, and the command
-line over both; a list or a mapping of objectives is replaced as a whole, never merged.
+A RUN.yaml has the sections seed_everything, threads, native_bf16, trainer, model, data and checkpoint; every key is a
+constructor's argument, also on the command line (--data.batch_size 256). A later --config wins over an earlier one, and
+the command line over both; a list or a mapping of objectives is replaced as a whole, never merged.
 
   vl fit --help                           all options of the trainer, the model, the data and the checkpoints
   vl fit --model.model.help CLASS         the arguments of a class, e.g. vl.models.two_tower.TwoTower
@@ -26,7 +26,18 @@ line over both; a list or a mapping of objectives is replaced as a whole, never 
   VL_DEBUG=1 vl ...                       errors with their traceback"""
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
-SECTIONS = ("seed_everything", "trainer", "model", "data", "checkpoint", "threads", "wandb", "ckpt_path", "verbose")
+SECTIONS = (
+    "seed_everything",
+    "trainer",
+    "model",
+    "data",
+    "checkpoint",
+    "threads",
+    "native_bf16",
+    "wandb",
+    "ckpt_path",
+    "verbose",
+)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -16,6 +16,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from vl.data.module import ShardData
+from vl.report.figures import processor
 from vl.tasks.base import Task
 from vl.train import strategies
 from vl.train.checkpoint_folder import find_checkpoint, list_checkpoints, read_head
@@ -80,6 +81,12 @@ class Command(LightningCLI):
             default=None,
             help="Of each training process on the CPU, all cores by default; a loading worker wants a core of its own.",
         )
+        parser.add_argument(
+            "--native_bf16",
+            type=bool,
+            default=False,
+            help="Train in bf16-mixed where the processor has instructions for it, else as trainer.precision says.",
+        )
         parser.add_argument("--wandb", type=str | None, default=None, help="Also log to this Weights & Biases project.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -100,10 +107,12 @@ class Command(LightningCLI):
         """Nothing: the YAML and the command line win over what a checkpoint holds."""
 
     def before_instantiate_classes(self) -> None:
-        """Settle the run's threads and folder, and what Lightning's options must not do here."""
+        """Settle the run's threads, precision and folder, and what Lightning's options must not do here."""
         if threads := self._get(self.config, "threads"):
             torch.set_num_threads(threads)
         trainer = self._get(self.config, "trainer")
+        if self._get(self.config, "native_bf16") and trainer.accelerator == "cpu" and "bf16" in processor():
+            trainer.precision = "bf16-mixed"
         if trainer.use_distributed_sampler:
             raise ValueError("trainer.use_distributed_sampler must stay false: `data` splits batches by rank itself")
         if trainer.accumulate_grad_batches != 1:
