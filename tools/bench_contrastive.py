@@ -99,7 +99,7 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--batch", type=int, default=3072, help="examples a rank")
-    parser.add_argument("--chunk", type=int, default=256, help="rows of the logits that ours computes at a time")
+    parser.add_argument("--chunk", type=int, default=128, help="rows of the logits that ours computes at a time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=5, help="pairs that are measured")
     parser.add_argument("--json", help="where to write the figures")
