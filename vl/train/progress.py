@@ -3,7 +3,7 @@
 MFU (model FLOPs utilisation; Chowdhery et al. 2022, "PaLM", arXiv:2204.02311, appendix B): the share of the machine's
 matrix-multiplication peak that a step's FLOPs make use of. Both are measured: the peak by a short product at the run's
 precision when training starts, the FLOPs by counting those of the first step of every set of objectives (counting
-takes longer than such a step does).
+takes longer than such a step does). Frozen towers that remember do less from step to step: with them there is no MFU.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.progress import Progress as RichProgress
 from torch.utils.flop_counter import FlopCounterMode
 
 from vl.batch import Batch
+from vl.models.cached import CachedImage, CachedText
 
 
 class Progress(ProgressBar):
@@ -51,6 +52,7 @@ class Progress(ProgressBar):
         self._enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.mfu = self.mfu and not any(isinstance(part, CachedImage | CachedText) for part in pl_module.modules())
         if self.mfu:
             self._peak = matmul_peak(pl_module.device, _dtype(trainer))
         if self._enabled and self._console.is_terminal:
