@@ -121,3 +121,11 @@ def test_trains_on_shards(tmp_path, name):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
     main(["fit", "--config", str(tmp_path / "run.yaml")])
     assert len((tmp_path / "run/steps.jsonl").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bf16-mixed"), (False, 32)])
+def test_bf16_is_used_where_the_processor_has_it(monkeypatch, has, precision):
+    monkeypatch.setattr("vl.train.command.has_bf16", lambda: has)
+    file = str(DEBUG / "uniter_scenes.yaml")
+    trainer = Built(["fit", "--config", file, "--trainer.precision", "32"], [file]).config.fit.trainer
+    assert str(trainer.precision) == str(precision)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vl.report.figures import Comparison, compare, processor, rate, settings, write_bench
+from vl.report.figures import Comparison, compare, has_bf16, processor, rate, settings, write_bench
 
 #: Largest difference of loss, outputs and gradients (relative to the largest gradient) between ours and the peer.
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-1}
@@ -127,10 +127,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--json", help="where the figures go")
     parser.add_argument("--quick", action="store_true", help=f"a short run of the same code: {QUICK}")
     args = parser.parse_args(words)
-    if args.precision == "bf16" and "bf16" not in (name := processor()):
+    if args.precision == "bf16" and not has_bf16():
         print(
-            f"bench_train: this processor ({name}) has no bf16 instructions (avx512_bf16, amx_bf16): matrix products "
-            "take some 50 times as long as in fp32, on both sides. Give a small --batch, or --precision fp32.",
+            f"bench_train: this processor ({processor()}) has no bf16 instructions (avx512_bf16, amx_bf16): matrix "
+            "products take some 50 times as long as in fp32, on both sides. Give a small --batch, or --precision fp32.",
             file=sys.stderr,
         )
     if args.quick:

@@ -21,7 +21,8 @@ def test_a_processor_without_bf16_is_named(run_tool, monkeypatch, capsys):
         raise RuntimeError("measured all the same")
 
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
-    monkeypatch.setattr("bench_train.processor", lambda: "Abacus")
+    for module in ("bench_train", "vl.report.figures"):
+        monkeypatch.setattr(f"{module}.processor", lambda: "Abacus")
     monkeypatch.setattr("bench_train.measure", measure)
     with pytest.raises(RuntimeError, match="all the same"):
         run_tool("bench_train", "--precision", "bf16", "--batch", 1)

@@ -231,6 +231,11 @@ def processor() -> str:
     return " ".join([values.get("model name", platform.processor() or platform.machine()), *flags])
 
 
+def has_bf16() -> bool:
+    """Whether the processor has instructions for bf16; without them its products take dozens of times as long."""
+    return "_bf16" in processor()
+
+
 def _commit() -> str | None:
     """The commit of the checkout this file lies in, with + if tracked files differ from it; None outside of one."""
     git = ["git", "-C", str(Path(__file__).parent)]

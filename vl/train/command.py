@@ -16,7 +16,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from vl.data.module import ShardData
-from vl.report.figures import processor
+from vl.report.figures import has_bf16
 from vl.tasks.base import Task
 from vl.train import strategies
 from vl.train.checkpoint_folder import find_checkpoint, list_checkpoints, read_head
@@ -85,7 +85,7 @@ class Command(LightningCLI):
             "--native_bf16",
             type=bool,
             default=False,
-            help="Train in bf16-mixed where the processor has instructions for it, else as trainer.precision says.",
+            help="Compute in bf16-mixed where the processor has instructions for it, else as trainer.precision says.",
         )
         parser.add_argument("--wandb", type=str | None, default=None, help="Also log to this Weights & Biases project.")
 
@@ -111,7 +111,7 @@ class Command(LightningCLI):
         if threads := self._get(self.config, "threads"):
             torch.set_num_threads(threads)
         trainer = self._get(self.config, "trainer")
-        if self._get(self.config, "native_bf16") and trainer.accelerator == "cpu" and "bf16" in processor():
+        if self._get(self.config, "native_bf16") and trainer.accelerator == "cpu" and has_bf16():
             trainer.precision = "bf16-mixed"
         if trainer.use_distributed_sampler:
             raise ValueError("trainer.use_distributed_sampler must stay false: `data` splits batches by rank itself")
