@@ -160,6 +160,7 @@ def test_both_functions_in_both_languages(page, server, tmp_path):
     assert first.inner_text().split() == ["1.000", *names["en"].split()]
     speak(page, "中文")
     found.get_by_text("与你的图片").wait_for()
+    page.get_by_role("button", name="以图搜图", exact=True).wait_for()
     assert names["zh"] in first.inner_text()
     page.screenshot(path=tmp_path / "6-picture-zh.png")
 
