@@ -1,6 +1,6 @@
 """Pretrain on the embedded data, evaluate, write runs/demo/report.html: `make demo`. What is done is not done again.
 
-python tools/run_demo.py              # about 8 minutes on 2 cores
+python tools/run_demo.py              # about 5 minutes on 2 cores
 python tools/run_demo.py --quick      # the same on a few pictures, in runs/demo-quick
 """
 

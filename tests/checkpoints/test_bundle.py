@@ -4,10 +4,12 @@ import copy
 import json
 import os
 import shutil
+import sys
 
 import open_clip
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from open_clip.model import CLIP, CustomTextCLIP
 from ranks import run_ranks
 from safetensors.torch import save_file
@@ -19,6 +21,9 @@ from transformers import PreTrainedTokenizerFast
 from vl.batch import Batch, Visual
 from vl.checkpoints.bundle import Bundle, from_pretrained, load, portable
 from vl.checkpoints.foreign import clip_trees
+from vl.models.hf_text import HFText
+from vl.models.open_clip_image import OpenClipImage
+from vl.models.timm_image import TimmImage
 
 CONFIG = {
     "embed_dim": 16,
@@ -110,6 +115,74 @@ def test_classes_outside_of_vl_are_refused(bundle, name, place):
         config[place] = tree
     with pytest.raises(ValueError, match="only classes of VL are built"):
         Bundle.build(config)
+
+
+FOREIGN = {"class_path": "never_imported.Tower"}
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda c, file: c["model"]["init_args"].update(image="never_imported.Tower"),
+        lambda c, file: c["model"]["init_args"].update(image=json.dumps(FOREIGN)),
+        lambda c, file: c["model"]["init_args"].update(image=str(file)),
+        lambda c, file: c["model"]["init_args"].update({"image.class_path": "never_imported.Tower"}),
+        lambda c, file: c["model"].update({"init_args.image.class_path": "never_imported.Tower"}),
+        lambda c, file: c.update(model="never_imported.Tower"),
+        lambda c, file: c.update(image="never_imported.Tower"),
+        lambda c, file: c["model"]["init_args"]["image"]["init_args"].update(config=FOREIGN),
+        lambda c, file: c.update(model={"class_path": "vl.models.two_tower.Tensor"}),
+    ],
+)
+def test_no_other_way_to_name_a_class_imports_one(bundle, tmp_path, monkeypatch, hide):
+    """jsonargparse reads classes from strings, JSON, files and dotted keys as well: none may run a foreign module."""
+    (tmp_path / "never_imported.py").write_text("class Tower:\n    pass\n")
+    (tmp_path / "tower.json").write_text(json.dumps(FOREIGN))
+    monkeypatch.syspath_prepend(tmp_path)
+    config = copy.deepcopy(bundle.config)
+    hide(config, tmp_path / "tower.json")
+    with pytest.raises(ValueError, match=r"the checkpoint|vision_cfg"):
+        Bundle.build(config)
+    assert "never_imported" not in sys.modules
+
+
+def test_a_parser_outside_of_checkpoints_takes_other_classes(bundle):
+    Bundle.build(bundle.config, bundle.files)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--layer", type=torch.nn.Module)
+    parser.parse_args(["--layer=torch.nn.Identity"])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "describes no model"),
+        ({"model": {"class_path": "vl.models.two_tower.TwoTower", "init_args": [1]}}, "init_args that are no mapping"),
+        ({"tokenizer": "bpe"}, "tokenizer is no tree"),
+    ],
+)
+def test_malformed_descriptions_are_named(bundle, config, message):
+    with pytest.raises(ValueError, match=message):
+        Bundle.build(config and bundle.config | config)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model_type": "bert", "auto_map": {"AutoModel": "repository/code--m.X"}},
+        {"model_type": "bert", "attn_implementation": "repository/kernel"},
+    ],
+)
+def test_code_of_a_repository_is_refused(settings):
+    with pytest.raises(ValueError, match="must not name code of a repository"):
+        HFText(settings)
+
+
+def test_towers_fetch_nothing():
+    with pytest.raises(ValueError, match="start weights in the run's `init`"):
+        TimmImage("resnet10t", options={"checkpoint_path": "weights.pt"})
+    with pytest.raises(ValueError, match="not a repository"):
+        OpenClipImage(CONFIG | {"vision_cfg": {"timm_model_name": "hf-hub:repository/model"}})
 
 
 @pytest.mark.parametrize("name", ["vl.data.tokenizers.ClipTokenizer", "vl.checkpoints.bundle.load", "vl.nothing.Here"])

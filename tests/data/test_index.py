@@ -163,6 +163,36 @@ def test_damaged_shards_are_refused_by_name(tmp_path, name):
     assert not (tmp_path / ".vlindex").exists()
 
 
+def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
+    """A tar header with a checksum that fits, whatever it says."""
+    block = bytearray(name.ljust(124, b"\0") + size.ljust(12, b"\0") + b" " * 20 + kind).ljust(512, b"\0")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+HOSTILE = {
+    "a size below zero": header(b"__x", b"-0000001000"),
+    "a long name below zero": header(b"././@LongLink", b"-0000001000", b"L"),
+    "a PAX field of no length": header(b"x", b"%011o" % 8, b"x") + b"0 a=b\n".ljust(512, b"\0"),
+    "a PAX size below zero": header(b"x", b"%011o" % 14, b"x")
+    + b"14 size=-1024\n".ljust(512, b"\0")
+    + header(b"a", b"0"),
+    "a PAX size that is a word": header(b"x", b"%011o" % 12, b"x")
+    + b"12 size=abc\n".ljust(512, b"\0")
+    + header(b"a", b"0"),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_headers_end_the_reading(tmp_path, name):
+    path = tmp_path / "a.tar"
+    path.write_bytes(HOSTILE[name] + bytes(4096))
+    with pytest.raises(ValueError, match=r"a\.tar cannot be used: (the size in its header|one of its PAX headers)"):
+        index_shard(path, ONE)
+
+
 def test_every_truncation_is_refused(tmp_path):
     """Whatever the place of the cut, up to the end-of-archive block."""
     path = tmp_path / "a.tar"
@@ -242,7 +272,7 @@ def test_keys_are_names_only(tmp_path, key):
 
 
 def test_malformed_samples_are_counted_and_reported(tmp_path):
-    members = plain(20) | {"00003.json": b'{"captions": 3}', "00004.json": b"\xff"}
+    members = plain(20) | {"00003.json": b'{"captions": 3}', "00004.json": b'{"x":' + b"[" * 1_000_000}
     del members["00005.jpg"]
     path = tar(tmp_path / "a.tar", members)
     with pytest.raises(ValueError, match=r"3 of 20 samples are malformed, more than 5%"):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,7 +7,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from vl.batch import Visual
+from vl.models.embed import TextEmbedder
 from vl.models.geometry import box_geometry, sine_geometry, spread_boxes
+from vl.models.visual_bert_regions import VisualBertRegions
 
 BOX = torch.tensor([[0.1, 0.2, 0.5, 0.8]])
 
@@ -63,3 +67,22 @@ def random_boxes(number):
     """Widths, and boxes that have them, anywhere in the picture."""
     centres, sides = torch.rand(number, 2) * 0.7 + 0.15, torch.rand(number, 2) * 0.15 + 0.15
     return sides[:, :1], torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
+
+
+def test_visualbert_reads_boxes_when_asked():
+    """As released it does not. Where it does, the mapped box is added before the words' norm."""
+    torch.manual_seed(0)
+    text = TextEmbedder(vocab_size=20, width=16, context_length=8, dropout=0.0).eval()
+    visual = Visual(features=torch.randn(2, 3, 6), boxes=torch.rand(2, 3, 4), mask=torch.ones(2, 3, dtype=torch.bool))
+    moved = replace(visual, boxes=visual.boxes + 0.1)
+    blind, seeing = (VisualBertRegions(16, 6, 2, 8, geometry=geometry) for geometry in (0, 4))
+    assert_close(blind(visual, text)[0], blind(moved, text)[0])
+    seeing.load_state_dict(blind.state_dict() | prefixed(seeing.geometry_projection))
+    extra = seeing.geometry_projection(visual.boxes.flatten(0, 1))
+    start = blind.projection(visual.features.flatten(0, 1)) + blind.segment.weight[0] + blind.position.weight[0]
+    assert_close(seeing(visual, text)[0], text.finish(start + extra))
+    assert not torch.allclose(seeing(visual, text)[0], seeing(moved, text)[0], atol=1e-3)
+
+
+def prefixed(projection):
+    return {f"geometry_projection.{name}": value for name, value in projection.state_dict().items()}

@@ -5,7 +5,17 @@ import json
 import pytest
 import torch
 
-from vl.train.checkpoint_folder import MARKER, find_checkpoint, is_whole, list_checkpoints, publish, remove, tidy
+from vl.train.checkpoint_folder import (
+    MARKER,
+    checkpoint_name,
+    find_checkpoint,
+    is_whole,
+    list_checkpoints,
+    publish,
+    read_head,
+    remove,
+    tidy,
+)
 
 
 def write_folder(place, step):
@@ -52,6 +62,27 @@ def test_half_a_file_does_not_count(tmp_path, share):
     path.write_bytes(data[: int(len(data) * share)])
     assert not is_whole(path)
     assert find_checkpoint("last", tmp_path) is None
+
+
+def test_later_ones_that_are_not_whole_are_named(tmp_path):
+    for step in (1, 2):
+        torch.save({"loops": {}}, tmp_path / checkpoint_name(step))
+    file = tmp_path / checkpoint_name(2)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=r"left out: step_00000002\.ckpt; the last one is .*step_00000001\.ckpt"):
+        assert find_checkpoint("last", tmp_path) == tmp_path / checkpoint_name(1)
+
+
+def test_zeros_in_the_middle_are_found(tmp_path):
+    file = tmp_path / checkpoint_name(1)
+    torch.save({"loops": {}, "weights": torch.ones(10_000)}, file)
+    assert "loops" in read_head(file)
+    data = bytearray(file.read_bytes())
+    middle = data.index(torch.ones(1).numpy().tobytes() * 100)
+    data[middle + 4000 : middle + 8000] = bytes(4000)
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=r"is damaged in .*checksum differs"):
+        read_head(file)
 
 
 def test_what_a_kill_leaves_is_cleared_and_the_latest_are_kept(tmp_path):

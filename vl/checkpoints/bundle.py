@@ -13,14 +13,17 @@ import json
 import re
 import tempfile
 from argparse import ArgumentError
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse._common import parsing_settings
 from safetensors.torch import save_file
+from torch import Tensor
 
 from vl.checkpoints.safe import load_tensors, local_path
 from vl.checkpoints.state import find_weights, load_strict
@@ -54,6 +57,8 @@ class Bundle:
             ValueError: a tree names a class outside of VL or of another kind, or arguments the class does not take.
         """
         files = files or {}
+        if "model" not in config:
+            raise ValueError(f"the checkpoint describes no model; it holds {sorted(config)}")
         trees = {name: config[name] for name in _BASES if config.get(name) is not None}
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
@@ -108,7 +113,7 @@ def load(name: str | Path) -> Bundle:
         require_weights(text)
     path = local_path(name)
     if path.is_dir() and not (path / ".metadata").exists():
-        config = read_json(path / "config.json") if (path / "config.json").is_file() else {}
+        config = _mapping(read_json(path / "config.json"), path) if (path / "config.json").is_file() else {}
         return _load_folder(path, config) if config.get("schema") else load_foreign(path)
     checkpoint = load_tensors(path)
     return _from_training(checkpoint, path) if "vl" in checkpoint else load_foreign(path)
@@ -135,7 +140,7 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} holds more than {MAX_CONFIG_BYTES:,} bytes")
     try:
         return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON, or cut short: {error}") from error
 
 
@@ -158,15 +163,21 @@ def _content(config: Any) -> Any:
 
 def _load_folder(folder: Path, config: Tree) -> Bundle:
     _check_schema(config, folder)
-    files = {Path(name).name: (folder / Path(name).name).read_bytes() for name in config.get("files", ())}
+    files = {}
+    for name in config.get("files") or ():
+        file = folder / Path(str(name)).name
+        if not file.is_file():
+            raise ValueError(f"{folder} lacks {file.name}, a file of its tokenizer")
+        files[file.name] = file.read_bytes()
     return _filled(Bundle.build(config, files), load_tensors(folder / "model.safetensors"), folder)
 
 
 def _from_training(checkpoint: Mapping[str, Any], path: Path) -> Bundle:
-    own = checkpoint["vl"]
+    own = _mapping(checkpoint["vl"], path)
     _check_schema(own, path)
-    trees = {name: portable(tree) for name, tree in own["config"].items()}
-    files = {name: bytes(content.tolist()) for name, content in own["files"].items()}
+    trees = {name: portable(tree) for name, tree in _mapping(own.get("config"), path).items()}
+    contents = _mapping(own.get("files"), path)
+    files = {name: bytes(content.tolist()) for name, content in contents.items() if isinstance(content, Tensor)}
     return _filled(Bundle.build(trees, files), find_weights(checkpoint), path)
 
 
@@ -178,15 +189,22 @@ def _filled(bundle: Bundle, weights: Mapping[str, Any], path: Path) -> Bundle:
     return bundle
 
 
+def _mapping(value: Any, path: Path) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{path} does not describe a model as VL's checkpoints do")
+    return value
+
+
 def _check_schema(config: Mapping[str, Any], path: Path) -> None:
     if config.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {config.get('schema')!r}; this version of VL reads {SCHEMA}")
 
 
-def _place_files(tree: Tree | None, files: Mapping[str, bytes], folder: str) -> Tree | None:
+def _place_files(tree: Any, files: Mapping[str, bytes], folder: str) -> Tree | None:
     """The tokenizer's tree with the paths of its files moved to `folder`."""
     if tree is None:
         return None
+    _check_tree("tokenizer", tree)
     arguments = {
         name: str(Path(folder, Path(value).name)) if isinstance(value, str) and Path(value).name in files else value
         for name, value in (tree.get("init_args") or {}).items()
@@ -194,20 +212,46 @@ def _place_files(tree: Tree | None, files: Mapping[str, bytes], folder: str) -> 
     return {**tree, "init_args": arguments}
 
 
-def _instantiate(name: str, tree: Tree) -> Any:
-    """The object a tree describes: jsonargparse checks every argument, and every class against its type."""
-    _check_classes(tree)
+def _instantiate(name: str, tree: Any) -> Any:
+    """The object a tree describes: jsonargparse checks every argument, and every class against its type.
+
+    Besides a class path, jsonargparse understands strings, JSON in strings, names of files and dotted keys. Whichever
+    of them names a class, it asks before it imports.
+    """
+    _check_tree(name, tree)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(_BASES[name], name, required=True)
     try:
-        return parser.instantiate(parser.parse_object({name: deepcopy(tree)}))[name]  # parsing changes the tree
-    except (ArgumentError, ValueError, TypeError) as error:
+        with _imports_of_vl_alone():
+            return parser.instantiate(parser.parse_object({name: deepcopy(tree)}))[name]  # parsing changes the tree
+    except (ArgumentError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).partition("Given value type")[0].strip()  # what follows repeats the whole tree
         raise ValueError(f"the checkpoint's {name} cannot be built: {reason}") from error
 
 
+@contextmanager
+def _imports_of_vl_alone() -> Iterator[None]:
+    """Meanwhile a value that is parsed can name classes of VL and no others."""
+    before = dict(parsing_settings)
+    set_parsing_settings(
+        import_path_denylist=["*"], import_path_allowlist=["vl"], instantiate_subclass_spec_in_any=False
+    )
+    try:
+        yield
+    finally:
+        parsing_settings.update(before)
+
+
+def _check_tree(name: str, tree: Any) -> None:
+    if not (isinstance(tree, Mapping) and tree.keys() <= {"class_path", "init_args"}):
+        raise ValueError(f"the checkpoint's {name} is no tree of class_path and init_args")
+    if not isinstance(tree.get("init_args") or {}, Mapping):
+        raise ValueError(f"the checkpoint's {name} has init_args that are no mapping")
+    _check_classes(tree)
+
+
 def _check_classes(tree: Any) -> None:
-    """Refuse to import anything but VL."""
+    """Say plainly what is refused where a class is named in the ordinary way."""
     if isinstance(tree, Mapping):
         path = tree.get("class_path", "vl.")
         if not (isinstance(path, str) and path.startswith("vl.")):

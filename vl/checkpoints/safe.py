@@ -96,7 +96,7 @@ def load_sharded(folder: Path) -> dict[str, Any]:
     index = read_dcp_metadata(folder)
     flat: dict[str, Any] = {}
     for place, info in (index.storage_data or {}).items():
-        entry = index.state_dict_metadata[place.fqn]
+        entry = _entry(index, folder, place.fqn)
         value = _read_slice(folder, info)
         if isinstance(entry, metadata.TensorStorageMetadata):
             if place.fqn not in flat:
@@ -111,6 +111,12 @@ def load_sharded(folder: Path) -> dict[str, Any]:
     return nested
 
 
+def _entry(index: Any, folder: Path, name: str) -> Any:
+    if name not in index.state_dict_metadata:
+        raise ValueError(f"{folder / '.metadata'} says where {name} lies, but not what it is: cut short, or altered")
+    return index.state_dict_metadata[name]
+
+
 def check_sharded(folder: str | Path) -> None:
     """Read everything in a sharded folder that is not a tensor, so that an unsafe reader may have it afterwards.
 
@@ -120,7 +126,7 @@ def check_sharded(folder: str | Path) -> None:
     folder = Path(folder)
     index = read_dcp_metadata(folder)
     for place, info in (index.storage_data or {}).items():
-        if isinstance(index.state_dict_metadata[place.fqn], metadata.BytesStorageMetadata):
+        if isinstance(_entry(index, folder, place.fqn), metadata.BytesStorageMetadata):
             _read_slice(folder, info)
     if (folder / "meta.pt").is_file():
         load_tensors(folder / "meta.pt")

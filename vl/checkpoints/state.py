@@ -28,6 +28,25 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: object) 
         raise ValueError(f"{source} does not fit {type(module).__name__}: {'; '.join(complaints)}")
 
 
+def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
+    """Compare names and shapes without loading anything.
+
+    Raises:
+        ValueError: they differ; names those that do.
+    """
+    complaints = {
+        "it lacks": [name for name in own if name not in state],
+        "nothing takes": [name for name in state if name not in own],
+        "of another shape are": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+            for name, value in own.items()
+            if name in state and state[name].shape != value.shape
+        ],
+    }
+    if found := [f"{what} {_some(names)}" for what, names in complaints.items() if names]:
+        raise ValueError(f"{source} does not fit this run's model: {'; '.join(found)}")
+
+
 def find_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The model's weights in what a file held: a bare state dict, a trainer's dictionary around one, or ours."""
     state = checkpoint.get("state_dict", checkpoint)

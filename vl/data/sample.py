@@ -164,7 +164,7 @@ def read_record(members: Mapping[str, bytes], key: str) -> Record:
         record = _decoder.decode(members["json"]) if "json" in members else Record()
         if not record.captions and "txt" in members:
             record = msgspec.structs.replace(record, captions=(Caption(members["txt"].decode().strip()),))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"sample {key}: {error}") from error
     return record
 

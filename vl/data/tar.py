@@ -90,7 +90,7 @@ def scan(file: int, path: str) -> Iterator[Member]:
         if kind in _NO_DATA:
             size = 0
         elif kind not in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):
-            size = int(override.get("size", size))
+            size = _number(override["size"].encode(), path, position, base=10) if "size" in override else size
         offset, name = position + BLOCK, override.get("path") or always.get("path") or _name(header)
         if offset + size > total:
             raise _damaged(path, f"it was cut short inside {name!r}: {offset + size - total:,} bytes are missing")
@@ -145,12 +145,13 @@ def _checksum_fits(header: bytes) -> bool:
     return stated >= 0 and adler32(header) & 0xFFFF == (1 + stated + sum(field) - 8 * 32) % 65521
 
 
-def _number(field: bytes, path: str, position: int) -> int:
-    """An octal number, or GNU's base 256 for sizes from 8 GiB on."""
-    if field[0] == 0x80:
+def _number(field: bytes, path: str, position: int, base: int = 8) -> int:
+    """An octal number, GNU's base 256 for sizes from 8 GiB on, or a PAX header's decimal one; never below 0."""
+    if field[:1] == b"\x80":
         return int.from_bytes(field[1:], "big")
     try:
-        return int(field.strip(b" \0") or b"0", 8)
+        digits = field.strip(b" \0") or b"0"
+        return int(digits if digits.isdigit() else b"none", base)
     except ValueError:
         raise _damaged(path, f"the size in its header at byte {position:,} is no number") from None
 
@@ -171,7 +172,7 @@ def _extension(data: bytes, kind: bytes, path: str) -> dict[str, str]:
         length, space, _ = data[start:].partition(b" ")
         end = start + int(length) if space and length.isdigit() else 0
         name, equals, value = data[start + len(length) + 1 : end - 1].partition(b"=")
-        if not equals:
+        if not equals or end <= start:
             raise _damaged(path, "one of its PAX headers cannot be read")
         fields[name.decode(errors="surrogateescape")] = value.decode(errors="surrogateescape")
         start = end

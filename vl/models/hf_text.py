@@ -38,6 +38,11 @@ def read_hf_config(config: str | dict[str, Any]) -> dict[str, Any]:
         config = dict(json.loads(path.read_text()))
     if "model_type" not in config:
         raise ValueError("a Hugging Face config needs a model_type, such as bert")
+    # Both can name a repository, whose code would be fetched and run.
+    if "auto_map" in config or any(
+        "/" in str(config.get(name)) for name in ("attn_implementation", "_attn_implementation")
+    ):
+        raise ValueError("a Hugging Face config must not name code of a repository (auto_map, attn_implementation)")
     return config
 
 
@@ -66,7 +71,7 @@ class HFText(TextTower):
         super().__init__()
         settings = AutoConfig.for_model(**read_hf_config(config))
         pooler = {"add_pooling_layer": False} if settings.model_type in ("bert", "roberta", "xlm-roberta") else {}
-        self.encoder = AutoModel.from_config(settings, **pooler)
+        self.encoder = AutoModel.from_config(settings, trust_remote_code=False, **pooler)
         self.pooling, self.embed_dim = pooling, settings.hidden_size
         self.vocab_size = settings.vocab_size + extra_tokens
         self.context_length = context_length or settings.max_position_embeddings

@@ -49,6 +49,10 @@ class OpenClipImage(ImageTower):
         unknown = set(vision) - {field.name for field in fields(CLIPVisionCfg)}
         if unknown:
             raise ValueError(f"open_clip's vision_cfg has no {sorted(unknown)}")
+        if ":" in str(vision.get("timm_model_name")):
+            raise ValueError(
+                f"timm_model_name is {vision['timm_model_name']!r}; name a model of timm, not a repository"
+            )
         self.settings, self.quick_gelu = vision, config.get("quick_gelu", False)
         self.tower = _build_vision_tower(self.embed_dim, CLIPVisionCfg(**vision), self.quick_gelu)
         if isinstance(self.tower, TimmModel) and image_size:

@@ -50,6 +50,8 @@ class TimmImage(ImageTower):
         if not timm.is_model(backbone):
             near = timm.list_models(f"*{backbone.split('_')[0]}*")[:5]
             raise ValueError(f"timm has no model {backbone!r}; models with a similar name: {', '.join(near) or 'none'}")
+        if "checkpoint_path" in (options or {}):
+            raise ValueError("options has a checkpoint_path; name start weights in the run's `init` instead")
         self.name, self.pool = backbone, pool
         settings = ({} if pool is None else {"global_pool": pool}) | (options or {})
         model: Any = timm.create_model(backbone, pretrained=False, num_classes=0, **settings)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,18 @@ def remove(path: Path) -> None:
 def find_checkpoint(name: str, folder: Path) -> Path | None:
     """The checkpoint a user means by a path, `last` or `best`; None for `last` of a run that has saved nothing yet.
 
+    Where later ones than the last are not whole, a warning names them.
+
     Raises:
         ValueError: there is no such checkpoint, or it is not whole; names those that are.
     """
     whole = list_checkpoints(folder)
     if name == "last":
-        return whole[-1] if whole else None
+        last = whole[-1] if whole else None
+        later = [path.name for path in sorted(folder.glob("step_*.ckpt")) if not last or path.name > last.name]
+        if later:
+            warnings.warn(f"{folder}: not whole, so left out: {', '.join(later)}; the last one is {last}", stacklevel=2)
+        return last
     path = folder / "best.ckpt" if name == "best" else local_path(name) if "://" in name else Path(name)
     if not path.exists():
         raise ValueError(f"the checkpoint {path} does not exist{_alternatives(whole)}")
@@ -99,14 +106,27 @@ def read_head(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself; tensors stay on disk. Nothing in the file is executed.
 
     Raises:
-        ValueError: it holds a pickle payload, or is no checkpoint of a training run.
+        ValueError: it is damaged, holds a pickle payload, or is no checkpoint of a training run.
     """
     if path.is_dir():
         check_sharded(path)
+    elif (damaged := _damaged_part(path)) is not None:
+        raise ValueError(f"the checkpoint {path} is damaged in {damaged}: the checksum differs. Use an earlier one")
     head = load_tensors(path / _METADATA if path.is_dir() else path)
     if "loops" not in head:
         raise ValueError(f"{path} is no checkpoint of a training run; name start weights in the model's `init` instead")
     return head
+
+
+def _damaged_part(path: Path) -> str | None:
+    """The first part of a file whose content is not what was saved, by the zip's checksums."""
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return parts.testzip()
+    except zipfile.BadZipFile as error:
+        return str(error)
 
 
 def _alternatives(whole: list[Path]) -> str:
