@@ -143,3 +143,18 @@ def test_two_ranks_make_the_codebook_of_the_big_batch():
     for vectors, counts in run_ranks(observe, ranks=2):
         torch.testing.assert_close(vectors, whole.vectors)
         torch.testing.assert_close(counts, whole.counts)
+
+
+@pytest.mark.parametrize(("context_blocks", "reach"), [(0, 2), (2, 4)])
+def test_context_blocks_let_codes_draw_further_away(context_blocks, reach):
+    """A code changes pixels of so many cells each way: without context blocks, only those of its neighbours."""
+    torch.manual_seed(0)
+    codebook = MovingAverageCodebook(8, 4)
+    model = VQVAE(codebook, width=8, residual_blocks=1, image_size=88, context_blocks=context_blocks).eval()
+    codes = torch.zeros(1, 121, dtype=torch.long)
+    changed = codes.clone()
+    changed[0, 60] = 1  # the cell in the middle of 11 x 11
+    with torch.inference_mode():
+        difference = (model.decode(codes) - model.decode(changed)).abs().amax((0, 1))
+    cells = difference.unflatten(0, (11, 8)).amax(1).unflatten(1, (11, 8)).amax(2).nonzero()
+    assert int((cells - 5).abs().max()) == reach

@@ -96,7 +96,7 @@ class GenerateDemo:
             for source in (run["data"]["train"][0], run["data"]["val"]["scenes"]):
                 source["init_args"]["view"]["init_args"]["codes_of"] = codes_of
         if self.quick:
-            run["trainer"] |= {"max_steps": 3, "val_check_interval": 3}
+            run["trainer"] |= {"max_steps": 3, "val_check_interval": 3, "devices": 1, "strategy": "auto"}
             run["checkpoint"] |= {"every_steps": 3}
             run["data"] |= {"batch_size": 8, "num_workers": 0}
             if name == "judge":

@@ -38,9 +38,13 @@ def encoder(width: int, code_width: int, residual_blocks: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(width, code_width, 1))
 
 
-def decoder(width: int, code_width: int, residual_blocks: int) -> nn.Sequential:
+def decoder(width: int, code_width: int, residual_blocks: int, context_blocks: int) -> nn.Sequential:
     """The mirror image: residual blocks stand after the first transposed convolution, as in the release."""
-    layers: list[nn.Module] = [nn.ConvTranspose2d(code_width, width, 4, 2, 1)]
+    layers: list[nn.Module] = []
+    if context_blocks:
+        layers += [nn.Conv2d(code_width, width, 1)]
+        layers += [ResidualBlock(width, width) for _ in range(context_blocks)]
+    layers += [nn.ConvTranspose2d(width if context_blocks else code_width, width, 4, 2, 1)]
     layers += [ResidualBlock(width, width // 4) for _ in range(residual_blocks)]
     layers += [layer for _ in range(2) for layer in (nn.ReLU(), nn.ConvTranspose2d(width, width, 4, 2, 1))]
     return nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(width, 3, 1))
@@ -55,6 +59,9 @@ class VQVAE(ImageTokenizer):
         residual_blocks: 0 in the release.
         image_size: pixels a side, a multiple of 8.
         mean, std: of the pixels.
+        context_blocks: residual blocks of the decoder on the grid of codes, 0 in the release. With some of them a cell
+            is drawn with regard to the cells around it, so that few codes can share out what there is to say: one of a
+            thing's cells tells its colour, the others its shape.
     """
 
     provides = frozenset({"reconstruction", "codebook"})
@@ -69,12 +76,13 @@ class VQVAE(ImageTokenizer):
         image_size: int = 256,
         mean: tuple[float, float, float] = MEAN,
         std: tuple[float, float, float] = STD,
+        context_blocks: int = 0,
     ) -> None:
         super().__init__()
         self.num_codes, self.width, self.image_size = codebook.num_codes, width, image_size
         self.encoder = encoder(width, codebook.width, residual_blocks)
         self.codebook = codebook
-        self.decoder = decoder(width, codebook.width, residual_blocks)
+        self.decoder = decoder(width, codebook.width, residual_blocks, context_blocks)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
