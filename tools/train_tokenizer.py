@@ -10,11 +10,12 @@ import json
 import tempfile
 from pathlib import Path
 
+from vl.data.rows import lines
 from vl.data.tokenizers import CorpusTokenizer, WordPieceTokenizer
 from vl.data.vocabulary import captions, content_ids, extend_vocab, questions, train_tokenizer, word_ids
 
 
-def main() -> None:
+def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, nargs="+", help="shards to learn from")
     parser.add_argument("--of", choices=("captions", "questions"), default="captions", help="which of their texts")
@@ -30,7 +31,17 @@ def main() -> None:
     parser.add_argument("--words", nargs="+", default=(), help="words to mask, each with its alternatives: left/right")
     parser.add_argument("--words-out", type=Path, help="writes their ids, as JSON, to this file")
     parser.add_argument("--quick", action="store_true", help="the first 1,000 captions alone")
-    args = parser.parse_args()
+    options = parser.parse_args(args)
+    try:
+        learn(options)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"train_tokenizer: {error}") from error
+
+
+def learn(args: argparse.Namespace) -> None:
+    """Writes what the options ask for, and prints what it came to."""
+    if args.extend:
+        lines(args.extend)  # names the file that is no text
     read = captions if args.of == "captions" else questions
     texts = list(read(args.data, tuple(args.languages) if args.languages else None))
     texts = texts[:1000] if args.quick else texts

@@ -110,13 +110,15 @@ def test_a_broken_picture_is_counted_and_a_pickle_never_read(evaluate, world, tm
         (["--checkpoint", "no/such/file.ckpt"], "no/such/file.ckpt"),
         (["--against", "ridge:train"], "TRAIN_SHARDS::VAL_SHARDS"),
         (["--device", "warp"], "warp"),
+        (["--classes", "WEIGHTS"], r"tiny-0\.pt is not UTF-8"),
         (["--json", "."], "is a folder"),
         (["--checkpoint", "CLIP", "CLIP"], "two models are named"),
     ],
 )
 def test_mistakes_end_in_one_clear_line(evaluate, world, words, message):
-    _, first, _, shards = world
-    words = [first if word == "CLIP" else word for word in words]
+    folder, first, _, shards = world
+    places = {"CLIP": first, "WEIGHTS": folder / "tiny-0.pt"}
+    words = [places.get(word, word) for word in words]
     with pytest.raises(SystemExit, match=message) as caught:
         evaluate("retrieval", "--checkpoint", first, "--data", shards, *words)
     assert str(caught.value.code).startswith("evaluate: ")

@@ -58,3 +58,6 @@ def test_quick_run_and_a_head_that_is_not_there(run, run_tool, tmp_path):
     assert read(tmp_path / "quick.json")[0]["n"] == 32
     with pytest.raises(SystemExit, match="the objectives of the run that score pairs are itm"):
         run_tool("evaluate", "retrieval", *run, "--head", "wra")
+    (tmp_path / "x.txt").write_text("a run\n")
+    with pytest.raises(SystemExit, match=r"x\.txt is no run: it has no section 'data'"):
+        run_tool("evaluate", "retrieval", *run, "--run", tmp_path / "x.txt")

@@ -88,6 +88,21 @@ def test_what_does_not_fit_is_named(score, said, message):
         score("vqa", ("p.json", said), ("a.json", VQA))
 
 
+@pytest.mark.parametrize(
+    ("task", "annotations", "message"),
+    [
+        ("gqa", {}, "the annotations hold nothing to predict"),
+        ("nocaps", [], "a list `annotations` with"),
+        ("nocaps", {"annotations": [{"id": 1}]}, "a list `annotations` with"),
+        ("retrieval", [], "a list `images` with imgid, sentids, split"),
+        ("retrieval", {"images": [{"split": "test"}]}, "a list `images` with imgid, sentids, split"),
+    ],
+)
+def test_annotations_of_another_task_are_named(score, task, annotations, message):
+    with pytest.raises(SystemExit, match=message):
+        score(task, ("p.json", []), ("a.json", annotations))
+
+
 def test_options_of_another_task_are_refused(score):
     with pytest.raises(SystemExit, match="vqa takes no --split"):
         score("vqa", ("p.json", SAID), ("a.json", VQA), "--split", "val")

@@ -43,6 +43,15 @@ TYPOS = {
     "a key of the model": ({"model__objektives": {}}, "did you mean 'objectives'?"),
     "an empty section": ({"modle": {}}, "did you mean 'model'?"),
     "a section": ({"sead_everything": 1}, "did you mean 'seed_everything'?"),
+    "a section without keys": ({"trainer": None}, "the section 'trainer' is empty"),
+    "a list for a section": ({"checkpoint": [1]}, "the section 'checkpoint' is a list"),
+    "a seed below 0": ({"seed_everything": -1}, "seed_everything must be from 0 to 4294967295, not -1"),
+    "a key with keys of its own": (
+        {"model__model__init_args__imag": {"init_args": {"config": {"embed_dim": 3}}}},
+        "did you mean 'image'?",
+    ),
+    "one of two types": ({"seed_everything": "abc"}, "seed_everything: Expected one of bool, int. Got value: abc"),
+    "one of several values": ({"trainer__precision": "bf17"}, "'bf16', null. Got value: bf17"),
     "an empty key": ({f"{IMAGE}__init_args__imagesize": {}}, "did you mean 'image_size'?"),
     "a type": ({"data__batch_size": "many"}, "data.batch_size: Expected a <class 'int'>. Got value: many"),
 }
@@ -92,13 +101,34 @@ def test_broken_yaml(tmp_path, say):
         ({"trainer__use_distributed_sampler": True}, "must stay false"),
         ({"model__weights": {"itcc": 2.0}}, "itc"),
         ({"data__batch_size": 7, "data__accumulate": 2}, "6 or 8"),
+        ({"data__batch_size": 0}, "batch_size (0)"),
+        ({"data__accumulate": 0}, "accumulate (0)"),
+        ({"data__tokenizer": None}, "error: the view reads texts"),
+        ({"data__image": None}, "error: the view reads pictures"),
+        ({"data__image__init_args__size": 64}, "data.image makes pictures of 64 pixels"),
+        ({"model__objectives": {}}, "model.objectives"),
+        ({"trainer__devices": 0}, "devices=0"),
+        ({"trainer__devices": "x"}, "trainer: `devices`"),
+        ({"trainer__max_steps": -5}, "`max_steps` must be"),
+        ({"trainer__val_check_interval": 0}, "limit_val_batches"),
+        ({"trainer__val_check_interval": 2.5}, "`val_check_interval` should be an integer"),
     ],
-    ids=["shards", "accumulation", "sampler", "weights", "batch size"],
-)
+    ids=["shards", "accumulation", "sampler", "weights", "batch size", "no batch", "no micro-batch", "tokenizer",
+         "image stage", "picture size", "objectives", "no device", "devices", "steps", "never validated",
+         "validated between steps"],
+)  # fmt: skip
 def test_runs_that_cannot_be(tmp_path, say, changes, answer):
     code, message = say("fit", "--config", write_run(tmp_path, **changes))
     assert (code, answer in message) == (1, True), message
     assert "Traceback" not in message
+
+
+def test_fresh_weights_are_said_to_be_so_and_tests_need_sources(tmp_path, say, capsys):
+    words = ["--config", str(write_run(tmp_path))]
+    main(["validate", *words])
+    assert "no --ckpt_path is given: the weights are fresh" in capsys.readouterr().err
+    code, message = say("test", *words)
+    assert (code, "name sources in data.test" in message) == (1, True), message
 
 
 def test_a_folder_that_holds_a_run_is_not_mixed_with_another(tmp_path, say):
@@ -130,6 +160,22 @@ def test_a_resume_with_other_data_is_refused_by_name(tmp_path, say, changes, nam
     code, message = say("fit", "--config", write_run(tmp_path, **changes), "--ckpt_path=last")
     assert code == 1
     assert f"{name}: the checkpoint has" in message
+
+
+@pytest.mark.parametrize("changes", [{"seed_everything": 5}, {"model__seed": 5}])
+def test_a_resume_with_another_seed_is_refused_by_name(tmp_path, say, changes):
+    main(["fit", "--config", str(write_run(tmp_path)), "--trainer.max_steps=2"])
+    code, message = say("fit", "--config", write_run(tmp_path, **changes), "--ckpt_path=last")
+    assert code == 1
+    assert f"{next(iter(changes)).replace('__', '.')}: 0 -> 5" in message
+
+
+def test_a_resume_with_another_architecture_is_refused_by_name(tmp_path, say):
+    main(["fit", "--config", str(write_run(tmp_path)), "--trainer.max_steps=2"])
+    changes = {"model__model__init_args__image__init_args__config__vision_cfg__layers": 2}
+    code, message = say("fit", "--config", write_run(tmp_path, **changes), "--ckpt_path=last")
+    assert code == 1
+    assert "does not fit this run's model: it lacks model.image." in message
 
 
 class Payload:

@@ -51,28 +51,30 @@ class Collator:
 
         Raises:
             BadMember: the record is malformed, or a member is missing or cannot be read; carries the key.
+            ValueError: the view reads pictures and there is no image stage.
         """
         try:
             example = view.example(sample, inner, draw)
             example = change(example) if change else example
-            if self.image is None or not any(isinstance(image, bytes) for image in example.images):
-                return self.decode(example)
-            first = self.image.numbers(draw)[0] if numbers is None else numbers
-            others = (self.image.numbers(draw.fold(slot))[0] for slot in range(1, len(example.images)))
-            return self.decode(example, [first, *others])
+            if self.image is not None and any(isinstance(image, bytes) for image in example.images):
+                first = self.image.numbers(draw)[0] if numbers is None else numbers
+                others = (self.image.numbers(draw.fold(slot))[0] for slot in range(1, len(example.images)))
+                return self.decode(example, [first, *others])
         except ValueError as error:
             raise BadMember(str(error), sample.key) from error
+        return self.decode(example)  # outside: no sample is bad because the image stage is missing
 
     def decode(self, example: Example, numbers: Sequence[Sequence[float]] = ()) -> Example:
         """The example with pixels for pictures; `numbers[i]` drives what is random about picture i.
 
         Raises:
             BadMember: a picture cannot be read.
+            ValueError: there is no image stage.
         """
         if not any(isinstance(image, bytes) for image in example.images):
             return example
         if self.image is None:
-            raise TypeError("the view reads pictures, but the data has no image stage; set `image`")
+            raise ValueError("the view reads pictures, but the data has no image stage; set data.image")
         numbers = numbers or [()] * len(example.images)
         pixels = (self.image.apply(data, row) for data, row in zip(example.images, numbers, strict=True))  # type: ignore[arg-type]
         return replace(example, images=tuple(pixels))
@@ -84,6 +86,9 @@ class Collator:
 
         Where examples have several pictures or texts (all equally many), each text of an example meets each of its
         pictures in a row of `pairs`, text by text, and `group` is the example of a row.
+
+        Raises:
+            ValueError: there are texts and no tokenizer.
         """
         examples = [self.decode(example) for example in examples]
         own = [example.texts or ((example.text,) if example.text is not None else ()) for example in examples]
@@ -94,7 +99,7 @@ class Collator:
         if any((len(text), len(example.images)) != (per_text, per_image) for text, example in counts):
             raise TypeError("the examples of a batch must all have equally many texts, and equally many pictures")
         if texts and self.tokenizer is None:
-            raise TypeError("the view reads texts, but the data has no tokenizer; set `tokenizer`")
+            raise ValueError("the view reads texts, but the data has no tokenizer; set data.tokenizer")
         languages = [one for example in examples for one in _each(example.language, per_text)]
         pairs, group = _rows(len(examples), per_text, per_image)
         numbers = _of_texts(draw, len(examples), per_text) if draw is not None and self.chance else None

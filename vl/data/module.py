@@ -38,6 +38,9 @@ class ShardData(LightningDataModule):
         seed: Seed of the order and of every draw.
         num_workers: Processes a rank that read and decode; 0 reads in the training process.
         allow_changes: Resume although data or settings differ from the checkpoint's; the differences are printed.
+
+    Raises:
+        ValueError: `batch_size` or `accumulate` is below 1.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class ShardData(LightningDataModule):
         allow_changes: bool = False,
     ) -> None:
         super().__init__()
+        if batch_size < 1 or accumulate < 1:
+            raise ValueError(f"data: batch_size ({batch_size}) and accumulate ({accumulate}) must be at least 1")
         self.train, self.val, self.test = train, val or {}, test or {}
         self.tokenizer, self.image = tokenizer, image
         self.eval_image = eval_image or (image.without_chance() if image else None)

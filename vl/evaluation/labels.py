@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vl.data.rows import lines
 from vl.data.sample import Sample
 from vl.evaluation.embed import captions_of
 
@@ -17,11 +18,11 @@ def read_classes(path: str | Path) -> list[str]:
     """Class names, one a line, in the order that `cls` members count.
 
     Raises:
-        ValueError: the file is missing, holds no name, or one twice.
+        ValueError: the file is missing, is not UTF-8, holds no name, or one twice.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file; it should hold one class name a line")
-    names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in lines(path) if line.strip()]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{path}: needs class names, one a line, none twice; it has {len(names)}")
     return names

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vl.data.rows import read_json, read_rows
 from vl.evaluation.outcome import Outcome
@@ -58,11 +57,16 @@ def caption_scores(
 
 
 def read_references(path: str | Path) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The captions of each picture in COCO's layout, and the domains of pictures that have one (nocaps)."""
-    content: Mapping[str, Any] = read_json(path)
-    texts: dict[str, list[str]] = defaultdict(list)
-    for row in content.get("annotations", ()):
-        texts[str(row["image_id"])].append(row["caption"])
-    if not texts:
+    """The captions of each picture in COCO's layout, and the domains of pictures that have one (nocaps).
+
+    Raises:
+        ValueError: the file is of another layout.
+    """
+    content = read_json(path)
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    if not rows or not all(isinstance(row, dict) and {"image_id", "caption"} <= row.keys() for row in rows):
         raise ValueError(f"{path} has no captions: a list `annotations` with `image_id` and `caption` is wanted")
+    texts: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        texts[str(row["image_id"])].append(row["caption"])
     return dict(texts), {str(row["id"]): row["domain"] for row in content.get("images", ()) if "domain" in row}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vl.data.rows import read_json
+from vl.data.rows import Row, read_json
 from vl.evaluation.outcome import Outcome
 from vl.evaluation.submissions import require_ids
 from vl.metrics.folds import mean_of_folds, retrieve_scores
@@ -22,7 +22,7 @@ def score_retrieval(predictions: str | Path, annotations: str | Path, split: str
     Any-hit recall over the whole split (Flickr30k 1K, COCO 5K), and where it is several thousand pictures also the
     mean over folds of 1,000 in the order of the released file (COCO 1K).
     """
-    split_images = [image for image in read_json(annotations)["images"] if image["split"] == split]
+    split_images = [image for image in _images(annotations) if image["split"] == split]
     if not split_images:
         raise ValueError(f"{annotations} has no pictures in a split {split!r}")
     images = [str(image["imgid"]) for image in split_images]
@@ -41,6 +41,15 @@ def score_retrieval(predictions: str | Path, annotations: str | Path, split: str
         metrics |= {f"1K/{name}": value for name, value in folds.items()}
         protocol += f"; 1K: mean of {len(images) // FOLD} folds of {FOLD} pictures in the file's order"
     return Outcome(protocol, len(owner), metrics, "mean_recall", found.score(), len(images))
+
+
+def _images(path: str | Path) -> list[Row]:
+    content = read_json(path)
+    images = content.get("images") if isinstance(content, dict) else None
+    wanted = {"imgid", "split", "sentids"}
+    if not images or not all(isinstance(image, dict) and wanted <= image.keys() for image in images):
+        raise ValueError(f"{path} is no Karpathy file: a list `images` with {', '.join(sorted(wanted))} is wanted")
+    return images
 
 
 def _read(path: str | Path) -> tuple[torch.Tensor, dict[str, int], dict[str, int]]:

@@ -33,13 +33,16 @@ def by_id(rows: Iterable[Row], key: str, value: str | None, place: str | Path) -
 
 
 def require_ids(predicted: Mapping[str, Any], wanted: Iterable[str], known: Iterable[str], place: str | Path) -> None:
-    """Every wanted id has a prediction, and every prediction is of a known id.
+    """Some id is wanted, every wanted id has a prediction, and every prediction is of a known id.
 
     Raises:
         ValueError: not so; names the first ids.
     """
+    wanted = set(wanted)
+    if not wanted:
+        raise ValueError(f"{place} cannot be scored: the annotations hold nothing to predict; are they of this task?")
     for problem, names in (
-        ("has no prediction for", sorted(set(wanted) - predicted.keys())),
+        ("has no prediction for", sorted(wanted - predicted.keys())),
         ("predicts for ids the annotations do not have:", sorted(predicted.keys() - set(known))),
     ):
         if names:

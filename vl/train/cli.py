@@ -26,12 +26,10 @@ the command line over both; a list or a mapping of objectives is replaced as a w
   VL_DEBUG=1 vl ...                       errors with their traceback"""
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
+TREES = ("trainer", "model", "data", "checkpoint")
 SECTIONS = (
     "seed_everything",
-    "trainer",
-    "model",
-    "data",
-    "checkpoint",
+    *TREES,
     "threads",
     "native_bf16",
     "wandb",
@@ -54,6 +52,8 @@ def main(args: list[str] | None = None) -> None:
     try:
         files = config_files(words)
         check_usage(words, files)
+        from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
         from vl.train.command import Command, UsageError
         from vl.train.tally import NonFinite
     except ValueError as error:
@@ -62,7 +62,7 @@ def main(args: list[str] | None = None) -> None:
         Command(words, files)
     except UsageError as error:
         _stop(words, error, 2)
-    except (ValueError, OSError, NonFinite) as error:
+    except (ValueError, OSError, NonFinite, MisconfigurationException) as error:
         _stop(words, error, 1)
 
 
@@ -80,8 +80,9 @@ def check_usage(words: list[str], files: list[str]) -> None:
     """Refuse what can be seen without building a parser.
 
     Raises:
-        ValueError: an unknown subcommand, a file that is missing or no YAML mapping, or an unknown section of one
-            (the parser itself would take an unknown section that is empty).
+        ValueError: an unknown subcommand, a file that is missing or no YAML mapping, an unknown section of one
+            (the parser itself would take an unknown section that is empty), or a section that should hold keys and
+            does not.
     """
     from vl.train.messages import suggest
 
@@ -96,9 +97,12 @@ def check_usage(words: list[str], files: list[str]) -> None:
             raise ValueError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
         if not isinstance(tree, dict):
             raise ValueError(f"{file} is no run: expected a mapping of sections ({', '.join(SECTIONS)})")
-        for section in tree:
+        for section, content in tree.items():
             if section not in SECTIONS:
                 raise ValueError(f"{file}: unknown section '{section}'; {suggest(str(section), SECTIONS)}")
+            if section in TREES and not isinstance(content, dict | str):  # a string names a file
+                found = "empty" if content is None else f"a {type(content).__name__}"
+                raise ValueError(f"{file}: the section '{section}' is {found}; give it keys, or leave it out")
 
 
 def _stop(words: list[str], error: Exception, code: int) -> None:

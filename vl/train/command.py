@@ -14,6 +14,7 @@ from jsonargparse.typing import PositiveInt
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from vl.data.module import ShardData
 from vl.report.figures import has_bf16
@@ -23,6 +24,7 @@ from vl.train.checkpoint_folder import find_checkpoint, list_checkpoints, read_h
 from vl.train.checkpointing import Checkpoints, describe_changes
 from vl.train.faults import Watch
 from vl.train.logging import Answers, CsvLog
+from vl.train.memory import keep_freed_memory
 from vl.train.messages import check_empty_keys, shorten
 from vl.train.module import Training
 from vl.train.progress import Progress
@@ -102,12 +104,16 @@ class Command(LightningCLI):
                         check_empty_keys(tree, signature(_SECTIONS[section]).parameters, f"{file}: {section}")
                     except ValueError as error:
                         raise UsageError(str(error)) from error
+        seed = self.config[self.chosen].seed_everything
+        if not 0 <= seed < 2**32:
+            raise UsageError(f"seed_everything must be from 0 to {2**32 - 1}, not {seed}")
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: the YAML and the command line win over what a checkpoint holds."""
 
     def before_instantiate_classes(self) -> None:
-        """Settle the run's threads, precision and folder, and what Lightning's options must not do here."""
+        """Settle the run's memory, threads, precision and folder, and what Lightning's options must not do here."""
+        keep_freed_memory()
         if threads := self._get(self.config, "threads"):
             torch.set_num_threads(threads)
         trainer = self._get(self.config, "trainer")
@@ -117,6 +123,8 @@ class Command(LightningCLI):
             raise ValueError("trainer.use_distributed_sampler must stay false: `data` splits batches by rank itself")
         if trainer.accumulate_grad_batches != 1:
             raise ValueError("trainer.accumulate_grad_batches must stay 1; set data.accumulate instead")
+        if trainer.val_check_interval == 0:
+            raise ValueError("trainer.val_check_interval must not be 0; set trainer.limit_val_batches to 0 instead")
         if trainer.default_root_dir is None:
             trainer.default_root_dir = f"runs/{Path(self.files[0]).stem}" if self.files else "runs/unnamed"
 
@@ -131,7 +139,18 @@ class Command(LightningCLI):
         checkpoints = self._get(self.config_init, "checkpoint")
         checkpoints.run = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
         self.trainer_defaults = {"callbacks": callbacks}
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, MisconfigurationException) as error:
+            raise ValueError(f"trainer: {error}") from error
+
+    def before_validate(self) -> None:
+        if not self.datamodule.val:
+            raise ValueError("there is nothing to validate on: name sources in data.val")
+
+    def before_test(self) -> None:
+        if not self.datamodule.test:
+            raise ValueError("there is nothing to test on: name sources in data.test, or run vl validate")
 
     def before_predict(self) -> None:
         if not any(isinstance(objective, Task) for objective in self.model.objectives.values()):
@@ -152,6 +171,8 @@ class Command(LightningCLI):
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         # Set on the trainer, the path is known when start weights would be loaded; as an argument only later.
         self.trainer.ckpt_path = self._find_checkpoint(kwargs.pop("ckpt_path", None))
+        if subcommand != "fit" and self.trainer.ckpt_path is None and self.trainer.is_global_zero:
+            sys.stderr.write(f"vl {subcommand}: no --ckpt_path is given: the weights are fresh, without model.init\n")
         # Lightning reads remote files without it as arbitrary pickles.
         kwargs["weights_only"] = True
         if subcommand == "predict":
@@ -175,4 +196,10 @@ class Command(LightningCLI):
         changes = describe_changes(saved_run, self._get(self.config_init, "checkpoint").run) if saved_run else []
         if changes and self.subcommand == "fit" and self.trainer.is_global_zero:
             sys.stderr.write("\n  ".join(["settings that differ from the checkpoint's:", *changes]) + "\n")
+        seeds = [change for change in changes if change.startswith(("seed_everything:", "model.seed:"))]
+        if seeds and self.subcommand == "fit" and not self.datamodule.allow_changes:
+            raise ValueError(
+                "this run's seed differs from the checkpoint's, so its dropout could not follow on; undo the change, "
+                "or set data.allow_changes to true:\n  " + "\n  ".join(seeds)
+            )
         return str(path)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 
 from vl.data.collate import Collator
@@ -20,6 +19,7 @@ from vl.metrics.recall import bootstrap
 from vl.tasks.base import Task
 from vl.tasks.ensemble import Ensemble
 from vl.train.module import Training
+from vl.train.restore import read_section
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,14 @@ class Judged:
 
 
 def read_data(run: str | Path) -> ShardData:
-    """The data of a run, from the section `data` of its YAML."""
+    """The data of a run, from the section `data` of its YAML.
+
+    Raises:
+        ValueError: the file is no run.
+    """
     parser = ArgumentParser()
     parser.add_class_arguments(ShardData, "data")
-    tree = {"data": yaml.safe_load(Path(run).read_text())["data"]}
+    tree = {"data": read_section(run, "data")}
     return parser.instantiate_classes(parser.parse_object(tree)).data
 
 

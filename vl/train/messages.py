@@ -16,6 +16,7 @@ _NO_ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _NO_MODULE = re.compile(r"No module named '([\w.]+)'")
 #: What jsonargparse says of every class it cannot make, after the reason.
 _EMPTY_WORDS = re.compile(r"Expected a <class 'NoneType'>|Subclass types expect one of|^\s+a (class path|dict with)")
+_WRONG_TYPE = re.compile(r"Expected a (<|typing\.)|Not of type")
 _WRONG_BASE = re.compile(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)")
 
 
@@ -75,10 +76,25 @@ def _deepest(message: str) -> tuple[str, str]:
         if depths[index] < depth:
             path.append(lines[index])
             depth = depths[index]
+    if path and path[0].strip() == "Errors:":
+        return "\n".join(reversed(path)), _union(lines, lines.index(path[0]), lines[deepest].strip())
     if not path and ": " in lines[deepest] and lines[deepest].startswith("Parser key"):
         head, _, reason = lines[deepest].partition(": ")
         return head, reason.strip()
     return "\n".join(reversed(path)), lines[deepest].strip()
+
+
+def _union(lines: list[str], errors: int, reason: str) -> str:
+    """Why a value is none of several types: all of them, or the reason if it says more than a type; and the value."""
+    given = next((line for line in lines[errors:] if line.strip().startswith("Given value: ")), "")
+    if "Got value" in reason or not given or not _WRONG_TYPE.match(reason):
+        return reason
+    if reason.startswith("Expected"):
+        kinds = lines[errors - 1].strip().removeprefix("Subtypes: [").removesuffix("]")
+        kinds = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", kinds)
+        kinds = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", kinds)
+        reason = f"Expected one of {kinds.replace('NoneType', 'null')}"
+    return f"{reason}. Got value: {given.partition(': ')[2]}"
 
 
 def _remedy(reason: str, owner: str | None, options: list[str]) -> tuple[str, str]:
@@ -96,7 +112,7 @@ def _remedy(reason: str, owner: str | None, options: list[str]) -> tuple[str, st
         return "", ""
     name = names[-1]
     if owner is not None:
-        return name, suggest(name, _parameters(owner))
+        return name.partition(".")[0], suggest(name.partition(".")[0], _parameters(owner))
     return _suggest_option(name, options)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vl.batch import Batch, Encoded, Loss, Reconstruction
 from vl.checkpoints.start import StartWeights
+from vl.checkpoints.state import require_fit
 from vl.draw import Draw
 from vl.models.base import VLModel
 from vl.objectives.base import Objective
@@ -73,6 +74,13 @@ class Training(pl.LightningModule):
         # The data module splits by rank itself; a DistributedSampler on top would drop examples with no warning.
         self.trainer._accelerator_connector.use_distributed_sampler = False
         data: Any = getattr(self.trainer, "datamodule", None)
+        for name in ("image", "eval_image"):
+            found = getattr(data, name, None)
+            if found is not None and self.model.image_size not in (None, found.size):
+                raise ValueError(
+                    f"data.{name} makes pictures of {found.size} pixels a side, but the model's image_size is "
+                    f"{self.model.image_size}; set the size of data.{name} to it, or image_size in model.model"
+                )
         for source in getattr(data, "train", ()):
             self.active(Batch(objectives=tuple(source.objectives)))
 
@@ -94,6 +102,11 @@ class Training(pl.LightningModule):
         rank_zero_info("parameters:\n  " + "\n  ".join(map(str, self.groups)))
         parameters = dict(self.named_parameters())
         return self.optimizer.build([[parameters[name] for name in group.names] for group in self.groups])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of another architecture before any is loaded; sharded ones are checked as they are read."""
+        if "state_dict" in checkpoint:
+            require_fit(self.state_dict(), checkpoint["state_dict"], "the checkpoint")
 
     def on_train_start(self) -> None:
         self.total_steps = self.optimizer.require_length(self.trainer.estimated_stepping_batches)
@@ -250,8 +263,10 @@ def check(model: VLModel, objectives: Mapping[str, Objective], weights: Mapping[
     """Refuse objectives that cannot be trained with this model, and weights of none.
 
     Raises:
-        ValueError: a model lacks what an objective needs, or a weight names no objective.
+        ValueError: there is no objective, a model lacks what one needs, or a weight names none.
     """
+    if not objectives:
+        raise ValueError("there is nothing to train by: name at least one objective in model.objectives")
     for name, objective in objectives.items():
         if missing := objective.needs - model.provides:
             raise ValueError(
