@@ -91,6 +91,7 @@ def test_what_does_not_fit_is_named(score, said, message):
 @pytest.mark.parametrize(
     ("task", "annotations", "message"),
     [
+        ("gqa", [], "no file of GQA's questions"),
         ("gqa", {}, "the annotations hold nothing to predict"),
         ("nocaps", [], "a list `annotations` with"),
         ("nocaps", {"annotations": [{"id": 1}]}, "a list `annotations` with"),

@@ -172,7 +172,7 @@ def test_a_resume_with_another_seed_is_refused_by_name(tmp_path, say, changes):
 
 def test_a_resume_with_another_architecture_is_refused_by_name(tmp_path, say):
     main(["fit", "--config", str(write_run(tmp_path)), "--trainer.max_steps=2"])
-    changes = {"model__model__init_args__image__init_args__config__vision_cfg__layers": 2}
+    changes = {"model__model__init_args__image__init_args__config__vision_cfg__layers": 3}
     code, message = say("fit", "--config", write_run(tmp_path, **changes), "--ckpt_path=last")
     assert code == 1
     assert "does not fit this run's model: it lacks model.image." in message

@@ -37,6 +37,8 @@ def score_vqa(predictions: str | Path, annotations: str | Path) -> Outcome:
 def score_gqa(predictions: str | Path, annotations: str | Path, choices: str | Path | None = None) -> Outcome:
     """GQA: `[{"questionId", "prediction"}]` against `*_questions.json`; validity and plausibility need its choices."""
     questions = read_json(annotations)
+    if not isinstance(questions, dict) or not all(isinstance(one, dict) for one in questions.values()):
+        raise ValueError(f"{annotations} is no file of GQA's questions: a mapping from ids to questions is wanted")
     said = by_id(read_rows(predictions), "questionId", "prediction", predictions)
     balanced = [name for name, one in questions.items() if one["isBalanced"]]
     require_ids(said, balanced, questions, predictions)
