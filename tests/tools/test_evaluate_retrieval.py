@@ -22,7 +22,7 @@ def run(tmp_path_factory):
     (folder / "tokenizer.json").write_text(train_tokenizer(["a smiling face", "an emoji of a dog"] * 9, 60).to_str())
     config = yaml.safe_load((ROOT / "configs/finetune/uniter_easy_vqa.yaml").read_text())
     config["trainer"] |= {"max_steps": 1, "val_check_interval": 1, "default_root_dir": str(folder / "run")}
-    config["trainer"]["devices"] = 1  # a second process would run pytest again
+    config["trainer"] |= {"devices": 1, "strategy": "auto"}  # a second process would run pytest again
     config["model"]["objectives"] = {"itm": {"class_path": "vl.objectives.itm.ITM"}}
     source = {"shards": shards, "view": VIEW, "negatives": {"rate": 0.5}}
     config["data"] |= {"train": [{"class_path": "vl.data.mixture.Source", "init_args": source}], "batch_size": 4}

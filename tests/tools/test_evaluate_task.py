@@ -40,7 +40,7 @@ def run(tmp_path_factory):
     (folder / "tokenizer.json").write_text(train_tokenizer(questions(shards), 60).to_str())
     config = yaml.safe_load((ROOT / "configs/finetune/uniter_easy_vqa.yaml").read_text())
     config["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "default_root_dir": str(folder / "run")}
-    config["trainer"]["devices"] = 1  # a second process would run pytest again
+    config["trainer"] |= {"devices": 1, "strategy": "auto"}  # a second process would run pytest again
     config["checkpoint"]["every_steps"] = 2
     config["model"]["objectives"]["vqa"]["init_args"]["file"] = str(folder / "answers.json")
     config["data"]["tokenizer"]["init_args"]["file"] = str(folder / "tokenizer.json")
