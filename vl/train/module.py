@@ -104,8 +104,9 @@ class Training(pl.LightningModule):
         return self.optimizer.build([[parameters[name] for name in group.names] for group in self.groups])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights of another architecture before any is loaded; sharded ones are checked as they are read."""
-        if "state_dict" in checkpoint:
+        """Refuse to go on from weights of another architecture; sharded ones are checked as they are read, and an
+        evaluation may be at another picture size."""
+        if self.trainer.training and "state_dict" in checkpoint:
             require_fit(self.state_dict(), checkpoint["state_dict"], "the checkpoint")
 
     def on_train_start(self) -> None:
