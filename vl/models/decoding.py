@@ -63,6 +63,7 @@ class Decoder:
         ids, places, real = (part[:, -1:].repeat_interleave(candidates, 0) for part in before[:3])
         self.last = Tokens(ids, places, real, 0)
         self.layers: list[Any] = list(model.layers)
+        self.linear = Vector(model.layers) if self.rows == 1 else nn.Linear.__call__
         self.caches: list[LayerCache] = []
         self.filled = 0
         self.state = model.norm(self._fill(before)[:, -1]).repeat_interleave(candidates, 0)
@@ -84,13 +85,20 @@ class Decoder:
         x = model.sequence.embed(model.sequence.image(codes[:, None], self.last, self.filled))[:, 0]
         where = {kind: seen(kind, self.filled, model.sequence.side) for kind in set(model.kinds)}
         for kind, block, cache in zip(model.kinds, self.layers, self.caches, strict=True):
-            q, k, v = linear(block.qkv, block.norm_1(x)).unflatten(1, (3, block.heads, -1)).unbind(1)
+            q, k, v = self.linear(block.qkv, block.norm_1(x)).unflatten(1, (3, block.heads, -1)).unbind(1)
             cache.image[0][:, :, self.filled], cache.image[1][:, :, self.filled] = k, v
-            x = block.finish(x, cache.read(q, where[kind], self.hidden), linear)
+            x = block.finish(x, cache.read(q, where[kind], self.hidden), self.linear)
         self.filled += 1
         self.state = model.norm(x)
 
 
-def linear(layer: nn.Linear, x: Float[Tensor, "b i"]) -> Float[Tensor, "b o"]:
-    """The layer; for one row a matrix-vector product, which reads the weights faster than a product of matrices."""
-    return torch.addmv(layer.bias, layer.weight, x[0])[None] if len(x) == 1 else layer(x)
+class Vector:
+    """The linear layers of some blocks, of one row: a copy of their weights lies column by column, which a product of a
+    matrix and a vector reads twice as fast on the CPU as row by row, as they are trained."""
+
+    def __init__(self, blocks: nn.Module) -> None:
+        layers = (layer for layer in blocks.modules() if isinstance(layer, nn.Linear))
+        self.weights = {layer: layer.weight.T.contiguous().T for layer in layers}
+
+    def __call__(self, layer: nn.Linear, x: Float[Tensor, "1 i"]) -> Float[Tensor, "1 o"]:
+        return torch.addmv(layer.bias, self.weights[layer], x[0])[None]
