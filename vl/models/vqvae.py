@@ -60,8 +60,7 @@ class VQVAE(ImageTokenizer):
         image_size: pixels a side, a multiple of 8.
         mean, std: of the pixels.
         context_blocks: residual blocks of the decoder on the grid of codes, 0 in the release. With some of them a cell
-            is drawn with regard to the cells around it, so that few codes can share out what there is to say: one of a
-            thing's cells tells its colour, the others its shape.
+            is drawn with regard to the cells around it, and a thing's cells need not each say all of its colour.
     """
 
     provides = frozenset({"reconstruction", "codebook"})
