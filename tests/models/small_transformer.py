@@ -1,5 +1,7 @@
 """A token transformer of a few thousand weights, and a batch for it."""
 
+from functools import partial
+
 import torch
 
 from vl.batch import Batch, Text
@@ -8,7 +10,7 @@ from vl.models.autoregressive import Autoregressive
 from vl.models.token_sequence import CogViewTokens, DalleTokens
 
 SIZES = {"width": 32, "text_vocab": 40, "text_length": 9, "num_codes": 32, "side": 4}
-SEQUENCES = {"dalle": DalleTokens, "cogview": CogViewTokens}
+SEQUENCES = {"dalle": DalleTokens, "cogview": CogViewTokens, "aligned": partial(CogViewTokens, aligned=True)}
 
 
 def batch(rows=3):

@@ -36,7 +36,7 @@ def test_published_sizes():
     assert cogview.sequence.position_embedding.num_embeddings == 1089
 
 
-@pytest.mark.parametrize("sequence", ["dalle", "cogview"])
+@pytest.mark.parametrize("sequence", ["dalle", "cogview", "aligned"])
 @pytest.mark.parametrize("patterns", [*([kind] for kind in KINDS), "dalle"])
 def test_cached_logits_equal_uncached_ones(sequence, patterns):
     model, batch = small.transformer(sequence, patterns, sandwich=True, max_scaled=True), small.batch()
@@ -64,8 +64,9 @@ def test_no_token_sees_a_later_one(sequence):
     assert (before.visual[:, 10] - after.visual[:, 10]).abs().max() > 1e-3
 
 
-def test_a_padded_text_counts_as_the_short_one():
-    model, batch = small.transformer("cogview"), small.batch()
+@pytest.mark.parametrize("sequence", ["cogview", "aligned"])
+def test_a_padded_text_counts_as_the_short_one(sequence):
+    model, batch = small.transformer(sequence), small.batch()
     alone = replace(batch, text=batch.text.rows(torch.tensor([1])), codes=batch.codes[1:2])
     alone = replace(alone, text=replace(alone.text, ids=alone.text.ids[:, :5], mask=alone.text.mask[:, :5]))
     with torch.no_grad():
@@ -89,6 +90,14 @@ def test_sequences():
     assert real.sum(1).tolist() == [8 + 17, 6 + 17, 3 + 17]
     with pytest.raises(ValueError, match="lower the tokenizer's context_length"):
         cogview.check(Text(torch.zeros(1, 10, dtype=torch.long), torch.ones(1, 10, dtype=torch.bool)))
+
+
+def test_aligned_codes_stand_at_the_same_places_after_texts_of_any_length():
+    batch, sequence = small.batch(), small.transformer("aligned").sequence
+    _, places, real, start = sequence.whole(batch)
+    assert (places[:, start:] == torch.arange(10, 10 + 17)).all()
+    assert [places[row][real[row]].tolist() for row in range(3)] == [list(range(first, 27)) for first in (2, 4, 7)]
+    assert sequence.position_embedding.num_embeddings == 27
 
 
 def test_sandwich_norm_forgets_the_scale_of_a_branch():

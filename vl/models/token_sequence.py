@@ -174,6 +174,12 @@ class CogViewTokens(TokenSequence):
     """CogView's: [ROI1] text [BASE] [BOI1] codes [EOI1], one table of positions, the output tied to the input.
 
     Shorter texts begin further right. Every token is compared with the whole vocabulary.
+
+    Args:
+        positions: entries of the table of positions; None: as many as are needed.
+        aligned: positions are counted so that a code has the same one whatever the length of its text. Off, as
+            released: they are counted from the first token, and a model has to learn which code of the picture a
+            position is after texts of each length.
     """
 
     #: The command after the last code.
@@ -188,8 +194,10 @@ class CogViewTokens(TokenSequence):
         side: int = 32,
         codes_of: str = "",
         positions: int | None = None,
+        aligned: bool = False,
     ) -> None:
         super().__init__(width, text_vocab, text_length, num_codes, side, len(COMMANDS), codes_of)
+        self.aligned = aligned
         self.position_embedding = nn.Embedding(positions or text_length + self.num_image + 2, width)
         nn.init.normal_(self.position_embedding.weight, std=0.02)
 
@@ -206,7 +214,10 @@ class CogViewTokens(TokenSequence):
         ids = self.num_codes + text.ids.gather(1, place.clamp(min=0))
         ids[:, -1] = self.command(SIZES.get(self.side, "BASE"))
         ids = ids.masked_fill(place == 0, self.command("ROI1")).masked_fill(place < 0, self.command("PAD"))
-        text_part = Tokens(ids, place.clamp(min=0), place >= 0, longest + 1)
+        real = place >= 0
+        if self.aligned:
+            place = place + self.text_length - 1 - place[:, -1:]
+        text_part = Tokens(ids, place.clamp(min=0), real, longest + 1)
         return join(text_part, self.commands(lengths.shape[0], ["BOI1"], place[:, -1:] + 1), start=longest + 1)
 
     def commands(self, rows: int, names: list[str], first: Int[Tensor, "b 1"]) -> Tokens:

@@ -100,8 +100,7 @@ class Training(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         self.groups = self.optimizer.groups(self, self.model)
         rank_zero_info("parameters:\n  " + "\n  ".join(map(str, self.groups)))
-        parameters = dict(self.named_parameters())
-        return self.optimizer.build([[parameters[name] for name in group.names] for group in self.groups])
+        return self.optimizer.build(self.groups, dict(self.named_parameters()))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on from weights of another architecture; sharded ones are checked as they are read, and an

@@ -37,16 +37,18 @@ NO_DECAY = (
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that share a learning rate and a weight decay."""
+    """Parameters that share a learning rate and a weight decay; `orthogonal` ones are for Muon."""
 
     lr: float
     weight_decay: float
+    orthogonal: bool
     names: tuple[str, ...]
     count: int
 
     def __str__(self) -> str:
         names = ", ".join(self.names[:3]) + (", ..." if len(self.names) > 3 else "")
-        return f"lr {self.lr:.3g}, decay {self.weight_decay:g}: {self.count:,} in {len(self.names)} ({names})"
+        kind = "Muon, " if self.orthogonal else ""
+        return f"{kind}lr {self.lr:.3g}, decay {self.weight_decay:g}: {self.count:,} in {len(self.names)} ({names})"
 
 
 class AdamW:
@@ -107,21 +109,27 @@ class AdamW:
                     f"lr_scale names {pattern!r}, which matches no trainable parameter; names are such as "
                     f"{', '.join(list(parameters)[:3])}"
                 )
-        exempt, depth = _exempt(module), _Depth(model)
+        exempt, depth, orthogonal = _exempt(module), _Depth(model), self.orthogonal(model)
         members = defaultdict(list)
-        for name in parameters:
+        for name, parameter in parameters.items():
             steps = depth.steps_from_output(name.removeprefix("model.")) if name.startswith("model.") else 0
             scale = [factor for pattern, factor in self.lr_scale.items() if fnmatch(name, pattern)]
             lr = self.lr * self.layer_decay**steps * (scale[-1] if scale else 1.0)
-            members[lr, 0.0 if name in exempt else self.weight_decay].append(name)
+            decay = 0.0 if name in exempt else self.weight_decay
+            members[lr, decay, parameter in orthogonal].append(name)
         return [
             Group(*key, tuple(names), sum(parameters[name].numel() for name in names))
             for key, names in sorted(members.items(), reverse=True)
         ]
 
-    def build(self, parameters: list[list[nn.Parameter]]) -> torch.optim.Optimizer:
+    def orthogonal(self, model: VLModel) -> set[nn.Parameter]:
+        """The parameters whose steps are made orthogonal: for AdamW none."""
+        return set()
+
+    def build(self, groups: list[Group], parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over the parameters of each group; `update` sets their rates."""
-        return torch.optim.AdamW([{"params": group} for group in parameters], lr=self.lr, fused=True)
+        members = [{"params": [parameters[name] for name in group.names]} for group in groups]
+        return torch.optim.AdamW(members, lr=self.lr, fused=True)
 
     def update(self, optimizer: torch.optim.Optimizer, groups: list[Group], step: int, total: int) -> float:
         """Set what step `step` of `total` trains with, over whatever a checkpoint held; returns the lr's factor."""
