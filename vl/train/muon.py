@@ -37,7 +37,7 @@ class Muon(AdamW):
         super().__init__(lr, **kwargs)
         self.momentum = momentum
 
-    def orthogonal(self, model: VLModel) -> set[nn.Parameter]:
+    def orthogonal(self, model: VLModel) -> set[Tensor]:
         modules = (module for block in model.blocks() for module in block.modules())
         return {module.weight for module in modules if isinstance(module, nn.Linear)}
 

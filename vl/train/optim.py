@@ -122,7 +122,7 @@ class AdamW:
             for key, names in sorted(members.items(), reverse=True)
         ]
 
-    def orthogonal(self, model: VLModel) -> set[nn.Parameter]:
+    def orthogonal(self, model: VLModel) -> set[Tensor]:
         """The parameters whose steps are made orthogonal: for AdamW none."""
         return set()
 
