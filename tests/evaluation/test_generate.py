@@ -127,13 +127,14 @@ def test_captions_are_learnt_and_read_back(sequence):
     assert caption_pictures(model, Words(), batch.codes) == expected
 
 
-def test_super_resolution_draws_every_code_once():
+@pytest.mark.parametrize("side", [6, 8])
+def test_super_resolution_draws_every_code_once(side):
     torch.manual_seed(0)
-    sizes = small.SIZES | {"side": 8, "positions": 120}
+    sizes = small.SIZES | {"side": side, "positions": 120}
     model = small.Autoregressive(CogViewMagnify(**sizes), 2, 4).eval()
-    text, codes = small.batch().text.rows(torch.tensor([0, 1])), torch.randint(0, 32, (2, 64))
+    text, codes = small.batch().text.rows(torch.tensor([0, 1])), torch.randint(0, 32, (2, side**2))
     fine = magnify(model, text, codes, seed=1)
-    assert fine.shape == (2, 256)
+    assert fine.shape == (2, 4 * side**2)
     assert (fine >= 0).all()
     assert (fine < 32).all()
     assert torch.equal(fine, magnify(model, text, codes, seed=1))

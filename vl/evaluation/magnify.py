@@ -32,11 +32,11 @@ def magnify(
         seed: of the noise; window w of a picture draws as its candidate w.
 
     Raises:
-        ValueError: the model's `side` is not that of the pictures, or no multiple of 4.
+        ValueError: the model's `side` is not that of the pictures, or odd.
     """
     side = round(codes.shape[1] ** 0.5)
-    if side != model.sequence.side or side % 4:
-        raise ValueError(f"pictures of {side} codes a side need a model of that side, a multiple of 4")
+    if side != model.sequence.side or side % 2:
+        raise ValueError(f"pictures of {side} codes a side need a model of that side, an even one")
     coarse = codes.unflatten(1, (side, side))
     fine = codes.new_full((len(codes), 2 * side, 2 * side), -1)
     for number, (row, column, rows) in enumerate(WINDOWS):
