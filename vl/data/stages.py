@@ -139,10 +139,15 @@ class ColorJitter(Augment):
         if numbers[0] >= self.prob:
             return pixels
         brightness, contrast, saturation, hue = (2 * number - 1 for number in numbers[1:])
-        pixels = pixel_ops.adjust_brightness(pixels, 1 + brightness * self.brightness)
-        pixels = pixel_ops.adjust_contrast(pixels, 1 + contrast * self.contrast)
-        pixels = pixel_ops.adjust_saturation(pixels, 1 + saturation * self.saturation)
-        return pixel_ops.adjust_hue(pixels, hue * self.hue) if self.hue else pixels
+        changes = (
+            (pixel_ops.adjust_brightness, 1 + brightness * self.brightness, self.brightness),
+            (pixel_ops.adjust_contrast, 1 + contrast * self.contrast, self.contrast),
+            (pixel_ops.adjust_saturation, 1 + saturation * self.saturation, self.saturation),
+            (pixel_ops.adjust_hue, hue * self.hue, self.hue),
+        )
+        for change, amount, most in changes:
+            pixels = change(pixels, amount) if most else pixels
+        return pixels
 
 
 class ImageStage:
