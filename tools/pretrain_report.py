@@ -73,8 +73,7 @@ class Report:
         itm = training.objectives["itm"]
         captions = CaptionView((language,), choose="all")
         matching = list(self.scenes.batches(split, captions, self.scenes.pictures, NEGATIVES))
-        # Few captions count: twice the pictures.
-        pairs = list(self.scenes.batches(split, OppositeView((language,)), 2 * self.scenes.pictures))
+        pairs = list(self.scenes.batches(split, OppositeView((language,)), self.scenes.opposite_pictures))
         for control, change in {"": None, **controls}.items():
             suffix = f" ({control})" if control else ""
             (measure,) = judge(training.model, itm, matching, matching, change=change)

@@ -64,6 +64,11 @@ class Scenes:
         return 8 if self.quick else 400
 
     @property
+    def opposite_pictures(self) -> int:
+        """Of a split whose captions are judged beside their opposites: more, for few captions count."""
+        return 8 if self.quick else 800
+
+    @property
     def tokenizer(self) -> Path:
         return self.work / "tokenizer.json"
 
