@@ -99,7 +99,7 @@ def orthogonalised(matrices: list[Float[Tensor, "m n"]]) -> list[Float[Tensor, "
     Sharded matrices are gathered for it; of others, which every rank has, each rank takes its share.
     """
     ranks = dist.get_world_size() if dist.is_initialized() else 1
-    if ranks == 1 or any(isinstance(matrix, DTensor) for matrix in matrices):
+    if ranks == 1 or not matrices or any(isinstance(matrix, DTensor) for matrix in matrices):
         return [orthogonal(matrix) for matrix in matrices]
     flat = torch.zeros(sum(matrix.numel() for matrix in matrices), device=matrices[0].device)
     parts = flat.split([matrix.numel() for matrix in matrices])
