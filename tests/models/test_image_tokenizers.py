@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from ranks import run_ranks
@@ -27,9 +29,9 @@ def small_dvae(**options):
     return DiscreteVAE(16, width=8, blocks=1, image_size=16, decoder_start=8, **options)
 
 
-def small_vqvae(codebook):
+def small_vqvae(codebook, **options):
     torch.manual_seed(0)
-    return VQVAE(codebook, width=8, residual_blocks=1, image_size=16)
+    return VQVAE(codebook, width=8, residual_blocks=1, image_size=16, **options)
 
 
 def test_published_sizes():
@@ -41,19 +43,21 @@ def test_published_sizes():
     assert sum(value.numel() for value in kept.values()) == 2 * 256 * 8192 + 8192
 
 
-@pytest.mark.parametrize("model", [small_dvae(), small_vqvae(MovingAverageCodebook(16, 4))])
-def test_codes_and_pictures(model):
+@pytest.mark.parametrize("stride", [8, 4])
+@pytest.mark.parametrize("make", [small_dvae, partial(small_vqvae, MovingAverageCodebook(16, 4))])
+def test_codes_and_pictures(make, stride):
+    model = make(stride=stride)
     model.eval()
     pixels = pictures()
     codes = model.encode(pixels)
     output = model(batch(pixels))
-    assert codes.shape == (3, model.codes_per_side**2)
+    assert codes.shape == (3, model.codes_per_side**2) == (3, (16 // stride) ** 2)
     assert codes.max() < 16
     assert torch.equal(codes, output.codes)
     shown = model.decode(codes)
     direct = DiscreteVAE.show(output.pixels) if isinstance(model, DiscreteVAE) else output.pixels.clamp(0, 1)
     torch.testing.assert_close(shown, direct, atol=1e-5, rtol=1e-5)
-    assert model.decode(torch.zeros(1, 9, dtype=torch.long)).shape == (1, 3, 24, 24)
+    assert model.decode(torch.zeros(1, 9, dtype=torch.long)).shape == (1, 3, 3 * stride, 3 * stride)
     with pytest.raises(ValueError, match="12 codes fill no square"):
         model.decode(torch.zeros(1, 12, dtype=torch.long))
 
@@ -136,6 +140,16 @@ def moved(rows):
     codebook(z[rows[len(rows) // 2 :]])
     codebook.after_step(1)
     return codebook
+
+
+@pytest.mark.parametrize("make", [small_dvae, partial(small_vqvae, MovingAverageCodebook(16, 4))])
+def test_a_stride_must_halve_the_picture(make):
+    with pytest.raises(ValueError, match="stride is 6; it is a power of two"):
+        make(stride=6)
+    with pytest.raises(ValueError, match=r"image_size is 16, no multiple of the stride 32|stride is 32; 4 groups"):
+        make(stride=32)
+    with pytest.raises(ValueError, match="stride is 16; 4 groups of blocks halve a side 3 times"):
+        small_dvae(stride=16)
 
 
 def test_two_ranks_make_the_codebook_of_the_big_batch():

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from vl.batch import Batch, Reconstruction
 from vl.losses.reconstruction import kl_to_uniform, squeeze_pixels, unsqueeze_pixels
-from vl.models.image_tokenizer import ImageTokenizer, to_grid, to_unit
+from vl.models.image_tokenizer import ImageTokenizer, halvings_of, to_grid, to_unit
 
 #: Kernels of the four convolutions of a block.
 ENCODER_KERNELS, DECODER_KERNELS = (3, 3, 3, 1), (1, 3, 3, 3)
@@ -71,12 +71,12 @@ def group(
 class Encoder(nn.Module):
     """Pixels to the logits of every cell's codes; module names are those of OpenAI's release."""
 
-    def __init__(self, num_codes: int, width: int, blocks: int) -> None:
+    def __init__(self, num_codes: int, width: int, blocks: int, halvings: int) -> None:
         super().__init__()
         widths = (width, width, 2 * width, 4 * width, 8 * width)
         layers: OrderedDict[str, nn.Module] = OrderedDict(input=conv(3, width, 7))
         for i in range(GROUPS):
-            pool = nn.MaxPool2d(2) if i < GROUPS - 1 else None
+            pool = nn.MaxPool2d(2) if i < halvings else None
             layers[f"group_{i + 1}"] = group(widths[i], widths[i + 1], blocks, ENCODER_KERNELS, pool)
         output = OrderedDict[str, nn.Module](relu=nn.ReLU(), conv=conv(8 * width, num_codes, 1))
         self.blocks = nn.Sequential(OrderedDict(layers, output=nn.Sequential(output)))
@@ -88,12 +88,13 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """One-hot codes, or a mixture of them, to six maps: mu and ln b of red, green and blue."""
 
-    def __init__(self, num_codes: int, width: int, blocks: int, start: int) -> None:
+    def __init__(self, num_codes: int, width: int, blocks: int, start: int, halvings: int) -> None:
         super().__init__()
         widths = (start, 8 * width, 4 * width, 2 * width, width)
         layers: OrderedDict[str, nn.Module] = OrderedDict(input=conv(num_codes, start, 1))
         for i in range(GROUPS):
-            up = nn.Upsample(scale_factor=2, mode="nearest") if i < GROUPS - 1 else None
+            grows = GROUPS - 1 - halvings <= i < GROUPS - 1
+            up = nn.Upsample(scale_factor=2, mode="nearest") if grows else None
             layers[f"group_{i + 1}"] = group(widths[i], widths[i + 1], blocks, DECODER_KERNELS, up)
         output = OrderedDict[str, nn.Module](relu=nn.ReLU(), conv=conv(width, 6, 1))
         self.blocks = nn.Sequential(OrderedDict(layers, output=nn.Sequential(output)))
@@ -113,8 +114,12 @@ class DiscreteVAE(ImageTokenizer):
         num_codes: size of the codebook.
         width: channels at full resolution; the deepest layers have eight times as many.
         blocks: blocks of each of the four groups.
-        image_size: pixels a side, a multiple of 8.
+        image_size: pixels a side, a multiple of `stride`.
         decoder_start: channels the decoder begins with.
+        stride: pixels of a cell: 2, 4, or 8 as released.
+
+    Raises:
+        ValueError: another stride, or one that does not divide the picture.
     """
 
     provides = frozenset({"reconstruction", "temperature"})
@@ -122,12 +127,21 @@ class DiscreteVAE(ImageTokenizer):
     temperature: Tensor
 
     def __init__(
-        self, num_codes: int = 8192, width: int = 256, blocks: int = 2, image_size: int = 256, decoder_start: int = 128
+        self,
+        num_codes: int = 8192,
+        width: int = 256,
+        blocks: int = 2,
+        image_size: int = 256,
+        decoder_start: int = 128,
+        stride: int = 8,
     ) -> None:
         super().__init__()
+        self.stride, halvings = stride, halvings_of(stride, image_size)
+        if halvings >= GROUPS:
+            raise ValueError(f"stride is {stride}; {GROUPS} groups of blocks halve a side {GROUPS - 1} times")
         self.num_codes, self.image_size, self.width = num_codes, image_size, 8 * width
-        self.encoder = Encoder(num_codes, width, blocks)
-        self.decoder = Decoder(num_codes, width, blocks, decoder_start)
+        self.encoder = Encoder(num_codes, width, blocks, halvings)
+        self.decoder = Decoder(num_codes, width, blocks, decoder_start, halvings)
         self.register_buffer("temperature", torch.ones(1))
 
     def logits(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b k s s"]:

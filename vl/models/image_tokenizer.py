@@ -46,6 +46,19 @@ def to_unit(pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     return pixels if pixels.is_floating_point() else pixels.float() / 255
 
 
+def halvings_of(stride: int, image_size: int) -> int:
+    """How often a side is halved until a cell of `stride` pixels is one place.
+
+    Raises:
+        ValueError: the stride is no power of two above 1, or does not divide the picture.
+    """
+    if stride < 2 or stride & (stride - 1):
+        raise ValueError(f"stride is {stride}; it is a power of two, 2 or more")
+    if image_size % stride:
+        raise ValueError(f"image_size is {image_size}, no multiple of the stride {stride}")
+    return stride.bit_length() - 1
+
+
 def to_grid(codes: Int[Tensor, "b n"]) -> Int[Tensor, "b s s"]:
     """Rows of codes as squares.
 

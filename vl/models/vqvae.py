@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vl.batch import Batch, Reconstruction
 from vl.models.codebook import Codebook
-from vl.models.image_tokenizer import ImageTokenizer, to_grid, to_unit
+from vl.models.image_tokenizer import ImageTokenizer, halvings_of, to_grid, to_unit
 
 #: Of the released tokenizer's training pictures.
 MEAN, STD = (0.79093, 0.76271, 0.75340), (0.30379, 0.32279, 0.32800)
@@ -30,15 +30,15 @@ class ResidualBlock(nn.Module):
         return x + self.conv(x)
 
 
-def encoder(width: int, code_width: int, residual_blocks: int) -> nn.Sequential:
-    """Three convolutions of stride 2, residual blocks at the lowest resolution, and a linear map to the codes."""
+def encoder(width: int, code_width: int, residual_blocks: int, halvings: int) -> nn.Sequential:
+    """Convolutions of stride 2, residual blocks at the lowest resolution, and a linear map to the codes."""
     layers: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1)]
-    layers += [layer for _ in range(2) for layer in (nn.ReLU(), nn.Conv2d(width, width, 4, 2, 1))]
+    layers += [layer for _ in range(halvings - 1) for layer in (nn.ReLU(), nn.Conv2d(width, width, 4, 2, 1))]
     layers += [ResidualBlock(width, width // 4) for _ in range(residual_blocks)]
     return nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(width, code_width, 1))
 
 
-def decoder(width: int, code_width: int, residual_blocks: int, context_blocks: int) -> nn.Sequential:
+def decoder(width: int, code_width: int, residual_blocks: int, context_blocks: int, halvings: int) -> nn.Sequential:
     """The mirror image: residual blocks stand after the first transposed convolution, as in the release."""
     layers: list[nn.Module] = []
     if context_blocks:
@@ -46,7 +46,7 @@ def decoder(width: int, code_width: int, residual_blocks: int, context_blocks: i
         layers += [ResidualBlock(width, width) for _ in range(context_blocks)]
     layers += [nn.ConvTranspose2d(width if context_blocks else code_width, width, 4, 2, 1)]
     layers += [ResidualBlock(width, width // 4) for _ in range(residual_blocks)]
-    layers += [layer for _ in range(2) for layer in (nn.ReLU(), nn.ConvTranspose2d(width, width, 4, 2, 1))]
+    layers += [layer for _ in range(halvings - 1) for layer in (nn.ReLU(), nn.ConvTranspose2d(width, width, 4, 2, 1))]
     return nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(width, 3, 1))
 
 
@@ -57,10 +57,11 @@ class VQVAE(ImageTokenizer):
         codebook: the vectors and how they are learnt.
         width: channels of the convolutions.
         residual_blocks: 0 in the release.
-        image_size: pixels a side, a multiple of 8.
+        image_size: pixels a side, a multiple of `stride`.
         mean, std: of the pixels.
         context_blocks: residual blocks of the decoder on the grid of codes, 0 in the release. With some of them a cell
             is drawn with regard to the cells around it, and a thing's cells need not each say all of its colour.
+        stride: pixels of a cell, a power of two; 8 in the release.
     """
 
     provides = frozenset({"reconstruction", "codebook"})
@@ -76,12 +77,14 @@ class VQVAE(ImageTokenizer):
         mean: tuple[float, float, float] = MEAN,
         std: tuple[float, float, float] = STD,
         context_blocks: int = 0,
+        stride: int = 8,
     ) -> None:
         super().__init__()
+        self.stride, halvings = stride, halvings_of(stride, image_size)
         self.num_codes, self.width, self.image_size = codebook.num_codes, width, image_size
-        self.encoder = encoder(width, codebook.width, residual_blocks)
+        self.encoder = encoder(width, codebook.width, residual_blocks, halvings)
         self.codebook = codebook
-        self.decoder = decoder(width, codebook.width, residual_blocks, context_blocks)
+        self.decoder = decoder(width, codebook.width, residual_blocks, context_blocks, halvings)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
