@@ -19,7 +19,7 @@ from build import LICENCES, Job, build
 from contact_sheet import write_contact_sheet
 from msgspec import structs
 from rich.progress import Progress
-from world import PRESETS, SPLITS
+from world import JUDGE, PRESETS, SPLITS
 
 from vl.data.card import Card, read_card, write_card
 
@@ -37,6 +37,7 @@ def main() -> None:
     )
     parser.add_argument("--scenes", type=int, default=20_000, help="scenes of all splits together")
     parser.add_argument("--held-out", type=int, default=800, help="scenes of each split but train")
+    parser.add_argument("--judge", type=int, default=0, help="scenes of every pair, beside the others: for a judge")
     parser.add_argument("--pairs", type=int, default=3000, help="picture pairs of all splits together (full preset)")
     parser.add_argument("--shard", type=int, default=400, help="scenes of a shard")
     parser.add_argument("--seed", type=int, default=0)
@@ -86,13 +87,15 @@ def _card(out: Path, options: dict[str, int | str]) -> Card:
         name=f"scenes ({options['preset']})",
         source="drawn by datasets/scenes/convert.py from Twemoji and OpenMoji; names: Unicode CLDR",
         licence="; ".join(LICENCES.values()),
-        splits=SPLITS,
+        splits=SPLITS | (JUDGE if options["judge"] else {}),
         languages=("en", "zh"),
         settings=settings,
     )
 
 
-def _jobs(out: Path, preset: str, scenes: int, held_out: int, pairs: int, shard: int, seed: int) -> Iterator[Job]:
+def _jobs(
+    out: Path, preset: str, scenes: int, held_out: int, judge: int, pairs: int, shard: int, seed: int
+) -> Iterator[Job]:
     train = scenes - held_out * (len(SPLITS) - 1)
     if shard < 2:
         raise ValueError(f"--shard {shard} is too small: a shard holds at least 2 scenes (400 balance answers well)")
@@ -105,6 +108,8 @@ def _jobs(out: Path, preset: str, scenes: int, held_out: int, pairs: int, shard:
             yield Job(str(out), split, preset, seed, start, min(start + shard, count))
         for start in range(0, sets, shard // 2):
             yield Job(str(out), split, preset, seed, start, min(start + shard // 2, sets), pairs=True)
+    for start in range(0, judge, shard):
+        yield Job(str(out), *JUDGE, preset, seed, start, min(start + shard, judge))
 
 
 def _size(job: Job) -> int:

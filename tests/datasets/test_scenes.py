@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))  # the recipe's modules lie beside its command, wh
 from build import Job, build  # noqa: E402
 from grammar import plural  # noqa: E402
 from sprites import COLOURS, names  # noqa: E402
-from world import PRESETS, SPLITS, World, held_out  # noqa: E402
+from world import JUDGE, PRESETS, SPLITS, World, held_out  # noqa: E402
 
 SCENES, OTHERS, SETS = 240, 40, 30
 NUMBERS = {"one": 1, "two": 2, "three": 3}
@@ -391,6 +391,15 @@ def test_simple_scenes(tmp_path):
         assert true(prompt, record)
         for thing in record["objects"]:
             assert f"{thing['attributes'][0]} {thing['name']}" in prompt
+
+
+def test_the_scenes_of_a_judge_show_every_pair():
+    """Those that training shows, and those that it never does."""
+    world, rng = World(*JUDGE, PRESETS["generate"]), Random(0)
+    things = [thing for _ in range(200) for thing in world.draw_things(rng)]
+    strange = sum(held_out("concept-colour", thing.concept, thing.colour) for thing in things)
+    assert 0.08 < strange / len(things) < 0.18
+    assert world.sayable(tuple(things[:3]))
 
 
 # ---- balance

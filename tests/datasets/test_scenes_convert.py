@@ -15,7 +15,7 @@ from vl.data.views.qa import QAView
 
 pytestmark = pytest.mark.slow
 COMMAND = Path(__file__).parents[2] / "datasets" / "scenes" / "convert.py"
-OPTIONS = ("--scenes", "90", "--held-out", "6", "--pairs", "30", "--shard", "12", "--seed", "3")
+OPTIONS = ("--scenes", "90", "--held-out", "6", "--pairs", "30", "--judge", "12", "--shard", "12", "--seed", "3")
 
 
 def start(out, *options):
@@ -39,7 +39,8 @@ def whole(tmp_path_factory):
 def test_card_and_counts(whole):
     card = read_card(whole)
     assert card.count("train") == 60 + 20
-    assert all(card.count(split) == 6 + 2 for split in card.splits if split != "train")
+    assert card.count("judge") == 12
+    assert all(card.count(split) == 6 + 2 for split in card.splits if split not in ("train", "judge"))
     assert not verify_shards(whole, card)
     assert (whole / "contact_sheet.png").stat().st_size > 100_000
     assert "一" in (whole / "contact_sheet.html").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ def test_every_run_reads_what_another_makes(tmp_path):
         for model in models:
             run = demo.configuration(model, "abc")
             source = run["data"]["train"][0]["init_args"]
-            assert source["shards"].startswith(f"{tmp_path}/scenes/{tokenizer}/train-scenes-00[0-3]")
+            assert source["shards"].startswith(f"{tmp_path}/scenes/{tokenizer}/train-scenes-")
             assert source["view"]["init_args"]["codes_of"] == "abc"
             assert run["data"]["val"]["scenes"]["init_args"]["view"]["init_args"]["codes_of"] == "abc"
             assert run["model"]["model"]["init_args"]["sequence"]["init_args"]["codes_of"] == "abc"
@@ -27,5 +27,5 @@ def test_judge_and_generators_share_no_scenes(tmp_path):
         name: demo.configuration(name, "")["data"]["train"][0]["init_args"]["shards"]
         for name in ("judge", "dvae", "vqvae", "clip")
     }
-    assert shards.pop("judge").endswith("train-scenes-004*.tar")
-    assert all(own.endswith("train-scenes-00[0-3]*.tar") for own in shards.values())
+    assert shards.pop("judge").endswith("judge-scenes-*.tar")
+    assert all(own.endswith("/train-scenes-*.tar") for own in shards.values())

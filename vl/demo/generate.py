@@ -24,9 +24,9 @@ FAMILIES = {
     "dalle": ("dvae", "dalle", "dalle_caption"),
     "cogview": ("vqvae", "cogview", "cogview_caption", "cogview_magnify"),
 }
-#: Whom the generators are trained on; the judge has the others.
-TRAIN = "train-scenes-00[0-3]*.tar"
-SCENES, HELD_OUT = 53_000, 600
+#: What the generators are trained on; the judge has scenes of its own, of every pair.
+TRAIN = "train-scenes-*.tar"
+SCENES, HELD_OUT, JUDGE = 43_000, 600, 10_000
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class GenerateDemo:
         steps = Steps(self.out)
         self.out.mkdir(parents=True, exist_ok=True)
         recipe, text = self.root / "datasets/scenes/convert.py", self.out / "text.json"
-        few = ["--scenes", 160, "--held-out", 16, "--shard", 16, "--processes", 1]
-        options = few if self.quick else ["--scenes", SCENES, "--held-out", HELD_OUT]
+        few = ["--scenes", 160, "--held-out", 16, "--judge", 16, "--shard", 16, "--processes", 1]
+        options = few if self.quick else ["--scenes", SCENES, "--held-out", HELD_OUT, "--judge", JUDGE]
         steps.once("shards", {"options": options, "data": self.data}, self.data / CARD,
                    lambda: command(recipe, "--out", self.data, "--preset", "generate", *options))  # fmt: skip
         scenes = {"shards": {shard.file: shard.sha256 for shard in read_card(self.data).shards}}
@@ -99,8 +99,6 @@ class GenerateDemo:
             run["trainer"] |= {"max_steps": 3, "val_check_interval": 3, "devices": 1, "strategy": "auto"}
             run["checkpoint"] |= {"every_steps": 3}
             run["data"] |= {"batch_size": 8, "num_workers": 0}
-            if name == "judge":
-                run["data"]["train"][0]["init_args"]["shards"] = f"{self.data}/{TRAIN}"
         return run
 
     def encode(self, steps: Steps, tokenizer: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
