@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from vl.batch import Batch, Visual
+from vl.draw import Draw
 from vl.losses.reconstruction import squeeze_pixels
 from vl.models.codebook import GumbelCodebook, MovingAverageCodebook
 from vl.models.discrete_vae import DiscreteVAE
@@ -123,6 +124,36 @@ def test_texts_are_dropped_by_the_draw():
     assert batch.text.mask.sum(1).tolist() == [7, 5, 1]
     same, _ = ARTokens().corrupt(replace(batch), batch.draw)
     assert same.text.mask.sum() == 13
+
+
+def test_codes_are_hidden_by_noise_and_learnt_as_they_were():
+    """How many of an example's codes are others is drawn for each example; what is to be predicted stays."""
+    model, many = small.transformer(), 400
+    number = model.sequence.num_image
+    codes = torch.zeros(many, number, dtype=torch.long)
+    batch = replace(small.batch(), codes=codes, draw=Draw.of(0, 0, 0, torch.arange(many)))
+    objective = ARTokens(noise=0.8)
+    objective.setup(model)
+    noisy, right = objective.corrupt(batch, batch.draw)
+    assert torch.equal(noisy.codes, objective.corrupt(batch, batch.draw)[0].codes)
+    assert torch.equal(right, codes)
+    assert torch.equal(batch.codes, torch.zeros_like(codes))
+    codes_of_chance = (model.sequence.num_codes - 1) / model.sequence.num_codes
+    shares = (noisy.codes != 0).float().mean(1)
+    assert float(shares.mean()) == pytest.approx(0.4 * codes_of_chance, abs=0.03)
+    assert float(shares.std()) > 0.15
+    assert 0 <= int(noisy.codes.min()) < int(noisy.codes.max()) < model.sequence.num_codes
+    batch = small.batch()
+    noisy, right = objective.corrupt(batch, batch.draw)
+    output = model(noisy)
+    expected = ARTokens.forward(objective, output, batch)
+    torch.testing.assert_close(objective(output, noisy, right).total, expected.total)
+
+
+@pytest.mark.parametrize("name", ["noise", "drop_text"])
+def test_shares_are_shares(name):
+    with pytest.raises(ValueError, match=f"{name} is 1.5; it is a share in 0..1"):
+        ARTokens(**{name: 1.5})
 
 
 def test_weights_are_given_together():

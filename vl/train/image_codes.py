@@ -20,7 +20,7 @@ class ARTokensOfPixels(ARTokens):
 
     Args:
         tokenizer: checkpoint of the image tokenizer, loaded at the first batch.
-        text_weight, image_weight, drop_text: as in `ARTokens`.
+        text_weight, image_weight, drop_text, noise: as in `ARTokens`.
     """
 
     def __init__(
@@ -29,14 +29,15 @@ class ARTokensOfPixels(ARTokens):
         text_weight: float | None = None,
         image_weight: float | None = None,
         drop_text: float = 0.0,
+        noise: float = 0.0,
     ) -> None:
-        super().__init__(text_weight, image_weight, drop_text)
+        super().__init__(text_weight, image_weight, drop_text, noise)
         self.checkpoint = tokenizer
         # In a tuple, so that it does not become a submodule.
         self._frozen: tuple[ImageTokenizer, ...] = ()
 
     def corrupt(self, batch: Batch, draw: Draw) -> tuple[Batch, Any]:
-        """The batch with codes, and some texts cut to their first token."""
+        """As `ARTokens`, of codes made here."""
         pixels = batch.visual.pixels
         with torch.no_grad():
             codes = self.tokenizer(pixels.device).encode(pixels)
