@@ -7,6 +7,7 @@ import io
 import tarfile
 from base64 import b64encode
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -34,8 +35,9 @@ def write_contact_sheet(out: Path, card: Card) -> None:
 
 def _samples(shard: Path) -> Iterator[tuple[Image.Image, Record]]:
     with tarfile.open(shard) as tar:
-        for _ in range(_SCENES):
-            members = {(info := tar.next()).name.split(".", 1)[1]: tar.extractfile(info).read() for _ in range(2)}
+        files = iter(tar)
+        for pair in islice(zip(files, files, strict=True), _SCENES):
+            members = {info.name.split(".", 1)[1]: tar.extractfile(info).read() for info in pair}
             yield Image.open(io.BytesIO(members["jpg"])), read_record(members, shard.name)
 
 
