@@ -87,7 +87,7 @@ def _card(out: Path, options: dict[str, int | str]) -> Card:
         name=f"scenes ({options['preset']})",
         source="drawn by datasets/scenes/convert.py from Twemoji and OpenMoji; names: Unicode CLDR",
         licence="; ".join(LICENCES.values()),
-        splits=SPLITS | (JUDGE if options["judge"] else {}),
+        splits=SPLITS | ({JUDGE: "as train, but with every pair: for a judge"} if options["judge"] else {}),
         languages=("en", "zh"),
         settings=settings,
     )
@@ -109,7 +109,7 @@ def _jobs(
         for start in range(0, sets, shard // 2):
             yield Job(str(out), split, preset, seed, start, min(start + shard // 2, sets), pairs=True)
     for start in range(0, judge, shard):
-        yield Job(str(out), *JUDGE, preset, seed, start, min(start + shard, judge))
+        yield Job(str(out), JUDGE, preset, seed, start, min(start + shard, judge))
 
 
 def _size(job: Job) -> int:

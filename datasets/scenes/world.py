@@ -19,8 +19,8 @@ SPLITS = {
     "test_compositions": "colours on things, and things beside things, that train never shows or mentions",
     "test_concepts": "concepts that train never shows or mentions; measured without a target",
 }
-#: A further one, if asked for.
-JUDGE = {"judge": "as train, but with every pair: for a judge of generated pictures"}
+#: A further split, if asked for.
+JUDGE = "judge"
 _UNKNOWN = CONCEPTS[5::6]
 _KNOWN = tuple(concept for concept in CONCEPTS if concept not in _UNKNOWN)
 
@@ -117,7 +117,7 @@ class World:
     @property
     def unrestricted(self) -> bool:
         """Whether every pair may be shown and mentioned."""
-        return self.split in JUDGE
+        return self.split == JUDGE
 
     @cached_property
     def concepts(self) -> tuple[str, ...]:

@@ -395,7 +395,7 @@ def test_simple_scenes(tmp_path):
 
 def test_the_scenes_of_a_judge_show_every_pair():
     """Those that training shows, and those that it never does."""
-    world, rng = World(*JUDGE, PRESETS["generate"]), Random(0)
+    world, rng = World(JUDGE, PRESETS["generate"]), Random(0)
     things = [thing for _ in range(200) for thing in world.draw_things(rng)]
     strange = sum(held_out("concept-colour", thing.concept, thing.colour) for thing in things)
     assert 0.08 < strange / len(things) < 0.18

@@ -145,6 +145,7 @@ def test_codes_are_hidden_by_noise_and_learnt_as_they_were():
     assert 0 <= int(noisy.codes.min()) < int(noisy.codes.max()) < model.sequence.num_codes
     batch = small.batch()
     noisy, right = objective.corrupt(batch, batch.draw)
+    assert not torch.equal(noisy.codes, batch.codes)
     output = model(noisy)
     expected = ARTokens.forward(objective, output, batch)
     torch.testing.assert_close(objective(output, noisy, right).total, expected.total)
