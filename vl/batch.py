@@ -153,11 +153,12 @@ class Encoded(_Value):
 
 @dataclass(frozen=True)
 class Reconstruction(_Value):
-    """What an image tokenizer returns: pictures, codes, and its commitment term."""
+    """What an image tokenizer returns: pictures, codes, its commitment term, and the codes' logits where it has any."""
 
     pixels: Float[Tensor, "bv k h w"]
     codes: Int[Tensor, "bv n"]
     commitment: Float[Tensor, ""] | None = None
+    logits: Float[Tensor, "bv c s s"] | None = None
 
 
 @dataclass(frozen=True)

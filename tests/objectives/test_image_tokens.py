@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from ranks import run_ranks
+from torch.distributed.fsdp import fully_shard
 from torch.nn import functional as F
 
 from vl.batch import Batch, Visual
@@ -19,6 +21,7 @@ from vl.objectives.ar_tokens import ARTokens
 from vl.objectives.dvae import DVAE
 from vl.objectives.schedules import Cosine
 from vl.objectives.vqvae import VQ
+from vl.ranks import rank, world_size
 
 file = Path(__file__).parents[1] / "models/small_transformer.py"
 spec = importlib.util.spec_from_file_location("small_transformer", file)
@@ -51,6 +54,55 @@ def test_dvae_loss_is_the_bound_per_colour_value():
     kl = (logp.exp() * (logp + log(16))).sum()
     assert loss.count == 2 * 3 * 16 * 16
     assert loss.total.item() == pytest.approx(float(-density.sum() + 2.0 * kl), rel=1e-4)
+
+
+def test_log_scale_has_a_floor():
+    objective = DVAE(Cosine(0.0, 0.0, 1), min_log_scale=-1.0)
+    objective.setup(model := DiscreteVAE(16, 8, 1, 16, 8).eval())
+    batch, output = pictures(), model(pictures())
+    x = squeeze_pixels(batch.visual.pixels)
+    # Certain of the right pixel: without a floor the density has no bound.
+    maps = torch.cat([torch.logit(x), torch.full_like(x, -50.0)], 1)
+    loss = objective(replace(output, pixels=maps), batch)
+    expected = (log(2) - 1.0 + torch.log(x * (1 - x))).sum()
+    assert loss.total.item() == pytest.approx(float(expected), rel=1e-4)
+
+
+def spread(rows, sharded=False):
+    """Logits of 8 pictures by a model after a first step of two micro-batches of some of them."""
+    torch.manual_seed(0)
+    pixels, model = torch.rand(8, 3, 16, 16), DiscreteVAE(16, 8, 1, 16, 8).train()
+    if sharded:
+        fully_shard(model)
+    objective = DVAE(start_spread=5.0).train()
+    objective.setup(model)
+    rows = list(rows)
+    for some in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+        batch = Batch(visual=Visual(pixels=pixels[some]), keys=tuple(map(str, some)))
+        objective(model(batch), batch)
+    if sharded:
+        model.reshard()
+    objective.after_step(model)
+    if sharded:
+        model.unshard()
+    return model.logits(pixels).detach()
+
+
+def spread_of_a_rank(sharded):
+    return spread(range(rank(), 8, world_size()), sharded)
+
+
+def test_codes_begin_spread():
+    logits = spread(range(8)).movedim(1, 3).flatten(0, 2)
+    torch.testing.assert_close(logits.mean(0), torch.zeros(16), atol=1e-3, rtol=0)
+    torch.testing.assert_close(logits.std(0, correction=0), torch.full((16,), 5.0), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_ranks_spread_codes_as_the_big_batch(sharded):
+    whole = spread(range(8))
+    for logits in run_ranks(spread_of_a_rank, sharded, ranks=2):
+        torch.testing.assert_close(logits, whole, atol=1e-4, rtol=1e-4)
 
 
 def test_temperature_follows_the_steps_and_is_saved():

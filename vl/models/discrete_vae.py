@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn import functional as F
 
 from vl.batch import Batch, Reconstruction
@@ -153,7 +154,17 @@ class DiscreteVAE(ImageTokenizer):
         codes = logits.argmax(1)
         cells = F.gumbel_softmax(logits, float(self.temperature), dim=1) if self.training else one_hot(codes, logits)
         kl = kl_to_uniform(logits.movedim(1, 3).flatten(0, 2))
-        return Reconstruction(self.decoder(cells).float(), codes.flatten(1), kl.sum())
+        return Reconstruction(self.decoder(cells).float(), codes.flatten(1), kl.sum(), logits)
+
+    @torch.no_grad()
+    def rescale_logits(self, mean: Float[Tensor, " k"], factor: Float[Tensor, " k"]) -> None:
+        """From now on each code's logits are `factor` times what they were above `mean`."""
+        layer: Any = self.encoder.get_submodule("blocks.output.conv")
+        for value, sign in ((layer.weight, 0.0), (layer.bias, -1.0)):
+            shift, scale = (x.view(-1, *[1] * (value.ndim - 1)) for x in (sign * mean, factor))
+            if isinstance(value, DTensor):
+                shift, scale = (distribute_tensor(x, value.device_mesh, value.placements) for x in (shift, scale))
+            value.add_(shift).mul_(scale)
 
     def encode(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
         return self.logits(pixels).argmax(1).flatten(1)
