@@ -12,7 +12,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rich.console import Console
@@ -53,14 +53,15 @@ class Report:
                 yield from self.judge_matching(system, training, language, split, controls if split == "test" else {})
 
     def judge_objectives(self, system: str, training: Training, language: str) -> Iterator[Finding]:
+        batches = cache(
+            lambda split, view, negatives: list(self.scenes.batches(split, view, self.scenes.pictures, negatives))
+        )
         for name, objective in training.objectives.items():
             if name == "itm":
                 continue
             view = QAView((language,)) if name == "answers" else CaptionView((language,), choose="all")
             negatives = NEGATIVES if name == "wra" else None
-            train, test = (
-                self.scenes.batches(split, view, self.scenes.pictures, negatives) for split in ("train", "test")
-            )
+            train, test = (batches(split, view, negatives) for split in ("train", "test"))
             for measure in judge(training.model, objective, train, test):
                 metrics = {"value": measure.value, "baseline": measure.baseline}
                 protocol = f"baseline: {measure.rule}"

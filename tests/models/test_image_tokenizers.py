@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from vl.batch import Batch, Visual
 from vl.models.codebook import GradientCodebook, GumbelCodebook, MovingAverageCodebook
-from vl.models.discrete_vae import DiscreteVAE
+from vl.models.discrete_vae import Block, DiscreteVAE
 from vl.models.vqvae import VQVAE
 from vl.ranks import rank, world_size
 
@@ -44,7 +44,15 @@ def test_published_sizes():
 
 
 @pytest.mark.parametrize("stride", [8, 4])
-@pytest.mark.parametrize("make", [small_dvae, partial(small_vqvae, MovingAverageCodebook(16, 4))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        small_dvae,
+        partial(small_dvae, patch=2),
+        partial(small_dvae, patch=4),
+        partial(small_vqvae, MovingAverageCodebook(16, 4)),
+    ],
+)
 def test_codes_and_pictures(make, stride):
     model = make(stride=stride)
     model.eval()
@@ -70,6 +78,22 @@ def test_a_stride_must_halve_the_picture(make):
         make(stride=32)
     with pytest.raises(ValueError, match="stride is 16; 4 groups of blocks halve a side 3 times"):
         small_dvae(stride=16)
+    for stride, patch in ((4, 8), (2, 4), (8, 3)):
+        with pytest.raises(ValueError, match=f"patch is {patch}; it is one of 1, 2, 4, at most the stride {stride}"):
+            small_dvae(stride=stride, patch=patch)
+
+
+def test_a_patch_of_the_side_of_a_cell_sees_that_cell_alone():
+    """But for what the blocks' convolutions add; here they add nothing."""
+    model, pixels = small_dvae(stride=4, patch=4), pictures()
+    for block in model.modules():
+        if isinstance(block, Block):
+            block.gain = 0.0
+    changed = pixels.clone()
+    changed[:, :, 4:8, 8:12] = 0
+    differ = (model.logits(pixels) != model.logits(changed)).any(1)
+    assert differ[:, 1, 2].all()
+    assert differ.sum() == len(pixels)
 
 
 def test_fingerprint_names_the_weights():

@@ -21,7 +21,7 @@ from vl.objectives.ar_tokens import ARTokens
 from vl.objectives.dvae import DVAE
 from vl.objectives.schedules import Cosine
 from vl.objectives.vqvae import VQ
-from vl.ranks import rank, world_size
+from vl.ranks import rank
 
 file = Path(__file__).parents[1] / "models/small_transformer.py"
 spec = importlib.util.spec_from_file_location("small_transformer", file)
@@ -68,14 +68,15 @@ def test_log_scale_has_a_floor():
     assert loss.total.item() == pytest.approx(float(expected), rel=1e-4)
 
 
-def spread(rows, sharded=False):
-    """Logits of 8 pictures by a model after a first step of two micro-batches of some of them."""
+def start(rows, sharded=False):
+    """Logits of the cells of 16 pictures before and after a first step of two micro-batches of some of them."""
     torch.manual_seed(0)
-    pixels, model = torch.rand(8, 3, 16, 16), DiscreteVAE(16, 8, 1, 16, 8).train()
+    pixels, model = torch.rand(16, 3, 16, 16), DiscreteVAE(16, 8, 1, 16, 8).train()
+    objective = DVAE(start_gap=30.0).train()
+    objective.setup(model)
+    before = model.logits(pixels).detach()
     if sharded:
         fully_shard(model)
-    objective = DVAE(start_spread=5.0).train()
-    objective.setup(model)
     rows = list(rows)
     for some in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
         batch = Batch(visual=Visual(pixels=pixels[some]), keys=tuple(map(str, some)))
@@ -85,24 +86,38 @@ def spread(rows, sharded=False):
     objective.after_step(model)
     if sharded:
         model.unshard()
-    return model.logits(pixels).detach()
+    return [logits.movedim(1, 3).flatten(0, 2) for logits in (before, model.logits(pixels).detach())]
 
 
-def spread_of_a_rank(sharded):
-    return spread(range(rank(), 8, world_size()), sharded)
+def start_of_a_rank(sharded):
+    # So that the cells of both ranks, one after the other, are those of the big batch.
+    return start(range(8 * rank(), 8 * rank() + 8), sharded)
 
 
-def test_codes_begin_spread():
-    logits = spread(range(8)).movedim(1, 3).flatten(0, 2)
-    torch.testing.assert_close(logits.mean(0), torch.zeros(16), atol=1e-3, rtol=0)
-    torch.testing.assert_close(logits.std(0, correction=0), torch.full((16,), 5.0), atol=1e-3, rtol=0)
+def test_codes_begin_as_cells():
+    before, after = start(range(16))
+    # Each code's logits are, but for one factor, how near cells are to one of them, and no two codes are the same cell.
+    nearness = before @ before.T - before.square().sum(1) / 2
+    alike = torch.corrcoef(torch.cat([after.T, nearness.T]))[:16, 16:].max(1)
+    torch.testing.assert_close(alike.values, torch.ones(16), atol=1e-4, rtol=0)
+    assert len(alike.indices.unique()) == 16
+    assert (after.amax(1) - after.mean(1)).mean().item() == pytest.approx(30.0, rel=1e-3)
+
+
+def test_more_codes_than_cells_to_begin_as():
+    objective = DVAE(start_gap=30.0).train()
+    objective.setup(model := DiscreteVAE(16, 8, 1, 16, 8).train())
+    batch = pictures()
+    objective(model(batch), batch)
+    with pytest.raises(ValueError, match="8 cells for 16 codes"):
+        objective.after_step(model)
 
 
 @pytest.mark.parametrize("sharded", [False, True])
-def test_two_ranks_spread_codes_as_the_big_batch(sharded):
-    whole = spread(range(8))
-    for logits in run_ranks(spread_of_a_rank, sharded, ranks=2):
-        torch.testing.assert_close(logits, whole, atol=1e-4, rtol=1e-4)
+def test_two_ranks_start_as_the_big_batch(sharded):
+    _, whole = start(range(16))
+    for _, logits in run_ranks(start_of_a_rank, sharded, ranks=2):
+        torch.testing.assert_close(logits, whole, atol=1e-3, rtol=1e-3)
 
 
 def test_temperature_follows_the_steps_and_is_saved():

@@ -22,6 +22,8 @@ from vl.models.image_tokenizer import ImageTokenizer, halvings_of, to_grid, to_u
 #: Kernels of the four convolutions of a block.
 ENCODER_KERNELS, DECODER_KERNELS = (3, 3, 3, 1), (1, 3, 3, 3)
 GROUPS = 4
+#: Of the first convolution, by the pixels a side of its patches: it sees about as much of the picture with each.
+KERNELS = {1: 7, 2: 3, 4: 1}
 
 
 class Block(nn.Module):
@@ -72,10 +74,11 @@ def group(
 class Encoder(nn.Module):
     """Pixels to the logits of every cell's codes; module names are those of OpenAI's release."""
 
-    def __init__(self, num_codes: int, width: int, blocks: int, halvings: int) -> None:
+    def __init__(self, num_codes: int, width: int, blocks: int, halvings: int, patch: int) -> None:
         super().__init__()
+        self.patch = patch
         widths = (width, width, 2 * width, 4 * width, 8 * width)
-        layers: OrderedDict[str, nn.Module] = OrderedDict(input=conv(3, width, 7))
+        layers: OrderedDict[str, nn.Module] = OrderedDict(input=conv(3 * patch**2, width, KERNELS[patch]))
         for i in range(GROUPS):
             pool = nn.MaxPool2d(2) if i < halvings else None
             layers[f"group_{i + 1}"] = group(widths[i], widths[i + 1], blocks, ENCODER_KERNELS, pool)
@@ -83,25 +86,35 @@ class Encoder(nn.Module):
         self.blocks = nn.Sequential(OrderedDict(layers, output=nn.Sequential(output)))
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k s s"]:
-        return self.blocks(x)
+        return self.blocks(F.pixel_unshuffle(x, self.patch))
 
 
 class Decoder(nn.Module):
     """One-hot codes, or a mixture of them, to six maps: mu and ln b of red, green and blue."""
 
-    def __init__(self, num_codes: int, width: int, blocks: int, start: int, halvings: int) -> None:
+    def __init__(self, num_codes: int, width: int, blocks: int, start: int, halvings: int, patch: int) -> None:
         super().__init__()
+        self.patch = patch
         widths = (start, 8 * width, 4 * width, 2 * width, width)
         layers: OrderedDict[str, nn.Module] = OrderedDict(input=conv(num_codes, start, 1))
         for i in range(GROUPS):
             grows = GROUPS - 1 - halvings <= i < GROUPS - 1
             up = nn.Upsample(scale_factor=2, mode="nearest") if grows else None
             layers[f"group_{i + 1}"] = group(widths[i], widths[i + 1], blocks, DECODER_KERNELS, up)
-        output = OrderedDict[str, nn.Module](relu=nn.ReLU(), conv=conv(width, 6, 1))
+        output = OrderedDict[str, nn.Module](relu=nn.ReLU(), conv=conv(width, 6 * patch**2, 1))
         self.blocks = nn.Sequential(OrderedDict(layers, output=nn.Sequential(output)))
 
     def forward(self, x: Float[Tensor, "b k s s"]) -> Float[Tensor, "b 6 h w"]:
-        return self.blocks(x)
+        return self.finish(self.blocks[0](x))
+
+    def look_up(self, codes: Int[Tensor, "b s s"]) -> Float[Tensor, "b 6 h w"]:
+        """What `forward` makes of one-hot codes: the first layer's answer is one column of its weights."""
+        first: Any = self.blocks[0]
+        x = F.embedding(codes, first.weight[:, :, 0, 0].T).movedim(3, 1) + first.bias[:, None, None]
+        return self.finish(x)
+
+    def finish(self, x: Float[Tensor, "b d s s"]) -> Float[Tensor, "b 6 h w"]:
+        return F.pixel_shuffle(self.blocks[1:](x), self.patch)
 
 
 class DiscreteVAE(ImageTokenizer):
@@ -118,9 +131,11 @@ class DiscreteVAE(ImageTokenizer):
         image_size: pixels a side, a multiple of `stride`.
         decoder_start: channels the decoder begins with.
         stride: pixels of a cell: 2, 4, or 8 as released.
+        patch: pixels a side that the first layer reads as one place and the last paints as one: 2, 4, or 1 as
+            released. A thin model with small cells sees more of a cell so than through its pools, and is faster.
 
     Raises:
-        ValueError: another stride, or one that does not divide the picture.
+        ValueError: another stride or patch, or one that does not divide the picture.
     """
 
     provides = frozenset({"reconstruction", "temperature"})
@@ -135,14 +150,20 @@ class DiscreteVAE(ImageTokenizer):
         image_size: int = 256,
         decoder_start: int = 128,
         stride: int = 8,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         self.stride, halvings = stride, halvings_of(stride, image_size)
         if halvings >= GROUPS:
             raise ValueError(f"stride is {stride}; {GROUPS} groups of blocks halve a side {GROUPS - 1} times")
+        if patch not in KERNELS or patch > stride:
+            raise ValueError(
+                f"patch is {patch}; it is one of {', '.join(map(str, KERNELS))}, at most the stride {stride}"
+            )
+        halvings -= patch.bit_length() - 1
         self.num_codes, self.image_size, self.width = num_codes, image_size, 8 * width
-        self.encoder = Encoder(num_codes, width, blocks, halvings)
-        self.decoder = Decoder(num_codes, width, blocks, decoder_start, halvings)
+        self.encoder = Encoder(num_codes, width, blocks, halvings, patch)
+        self.decoder = Decoder(num_codes, width, blocks, decoder_start, halvings, patch)
         self.register_buffer("temperature", torch.ones(1))
 
     def logits(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b k s s"]:
@@ -157,24 +178,22 @@ class DiscreteVAE(ImageTokenizer):
         return Reconstruction(self.decoder(cells).float(), codes.flatten(1), kl.sum(), logits)
 
     @torch.no_grad()
-    def rescale_logits(self, mean: Float[Tensor, " k"], factor: Float[Tensor, " k"]) -> None:
-        """From now on each code's logits are `factor` times what they were above `mean`."""
+    def map_logits(self, matrix: Float[Tensor, "k k"], offset: Float[Tensor, " k"]) -> None:
+        """From now on the logits of a cell are `matrix @ logits + offset` of what they were."""
         layer: Any = self.encoder.get_submodule("blocks.output.conv")
-        for value, sign in ((layer.weight, 0.0), (layer.bias, -1.0)):
-            shift, scale = (x.view(-1, *[1] * (value.ndim - 1)) for x in (sign * mean, factor))
-            if isinstance(value, DTensor):
-                shift, scale = (distribute_tensor(x, value.device_mesh, value.placements) for x in (shift, scale))
-            value.add_(shift).mul_(scale)
+        weight, bias = (x.full_tensor() if isinstance(x, DTensor) else x for x in (layer.weight, layer.bias))
+        for value, new in (
+            (layer.weight, (matrix @ weight.flatten(1)).view_as(weight)),
+            (layer.bias, matrix @ bias + offset),
+        ):
+            shard = isinstance(value, DTensor)
+            value.copy_(distribute_tensor(new, value.device_mesh, value.placements) if shard else new)
 
     def encode(self, pixels: Shaped[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
         return self.logits(pixels).argmax(1).flatten(1)
 
     def decode(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
-        blocks: Any = self.decoder.blocks
-        weight, bias = blocks.input.weight, blocks.input.bias
-        # The first layer's answer to a one-hot code is one column of its weights.
-        x = F.embedding(to_grid(codes), weight[:, :, 0, 0].T).movedim(3, 1) + bias[:, None, None]
-        return self.show(blocks[1:](x))
+        return self.show(self.decoder.look_up(to_grid(codes)))
 
     @staticmethod
     def show(maps: Float[Tensor, "b 6 h w"]) -> Float[Tensor, "b 3 h w"]:

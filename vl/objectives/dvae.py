@@ -17,7 +17,7 @@ from vl.models.base import VLModel
 from vl.models.image_tokenizer import to_unit
 from vl.objectives.reconstruction import TokenizerObjective
 from vl.objectives.schedules import Cosine
-from vl.ranks import sum_over_ranks
+from vl.ranks import gather_objects, gather_rows
 
 
 class DVAE(TokenizerObjective):
@@ -31,9 +31,10 @@ class DVAE(TokenizerObjective):
         temperature: of the Gumbel-softmax relaxation, over the steps.
         min_log_scale: floor of ln b, none as published. Where pixels are alike in all pictures (one grey background)
             the likelihood has no bound, b goes to 0 there, and its gradients leave nothing for the rest.
-        start_spread: standard deviation over cells of every code's logit after the first step, with mean 0; None
-            leaves them as they are. As they begin, a few codes are the likeliest everywhere, and the others are not
-            learnt: a short training ends with a few codes.
+        start_gap: after the first step every code becomes a cell of its pictures (chosen as k-means++ does, among cells
+            that depend on how they lie on ranks), and a cell's logits its nearness to them; the largest is then this
+            far above the mean, over cells. None leaves the codes as they begin: a few are the likeliest everywhere,
+            the others are not learnt, and a short training ends with a few codes.
     """
 
     needs = frozenset({"reconstruction", "temperature"})
@@ -43,12 +44,12 @@ class DVAE(TokenizerObjective):
         kl_weight: Cosine | None = None,
         temperature: Cosine | None = None,
         min_log_scale: float | None = None,
-        start_spread: float | None = None,
+        start_gap: float | None = None,
     ) -> None:
         super().__init__()
-        self.min_log_scale, self.start_spread = min_log_scale, start_spread
-        #: Of the codes' logits in the first step: cells, sums, sums of squares.
-        self._seen: Tensor | None = None
+        self.min_log_scale, self.start_gap = min_log_scale, start_gap
+        #: Logits of cells of the first step.
+        self._seen: list[Tensor] = []
         self.kl_weight = kl_weight or Cosine(0.0, 6.6, 5000)
         self.temperature = temperature or Cosine(1.0, 1 / 16, 150_000)
 
@@ -56,12 +57,14 @@ class DVAE(TokenizerObjective):
         mu, log_b = output.pixels.chunk(2, dim=1)
         if self.min_log_scale is not None:
             log_b = log_b.clamp(min=self.min_log_scale)
-        if self.start_spread is not None and self.training and self.step_number == 0:
-            self._observe(output.logits)
+        if self.start_gap is not None and self.training and self.step_number == 0:
+            assert output.logits is not None
+            seen = output.logits.detach().float().movedim(1, 3).flatten(0, 2)
+            self._seen.append(seen[:: max(1, len(seen) // (16 * self.num_codes))])
         pixels = to_unit(batch.visual.pixels)
         nll = logit_laplace_nll(squeeze_pixels(pixels), mu, log_b).sum()
-        count, cells = torch.tensor(pixels.numel(), device=pixels.device), torch.tensor(output.codes.numel())
-        metrics = {"nll": (nll, count), "kl": (output.commitment, cells.to(pixels.device))}
+        count, cells = (torch.tensor(n, device=pixels.device) for n in (pixels.numel(), output.codes.numel()))
+        metrics = {"nll": (nll, count), "kl": (output.commitment, cells)}
         total = nll + self.kl_weight(self.step_number) * output.commitment
         return Loss(total, count, metrics | self.code_metrics(output))
 
@@ -70,17 +73,30 @@ class DVAE(TokenizerObjective):
         model.get_buffer("temperature").fill_(self.temperature(0))
 
     @torch.no_grad()
-    def _observe(self, logits: Float[Tensor, "b k s s"]) -> None:
-        rows = logits.double().movedim(1, 3).flatten(0, 2)
-        found = torch.stack([torch.full_like(rows[0], len(rows)), rows.sum(0), rows.square().sum(0)])
-        self._seen = found if self._seen is None else self._seen + found
-
-    @torch.no_grad()
     def after_step(self, model: VLModel) -> None:
         super().after_step(model)
-        if self._seen is not None:
-            cells, total, squares = sum_over_ranks(self._seen)
-            mean, self._seen = total / cells, None
-            deviation = (squares / cells - mean.square()).clamp(min=1e-12).sqrt()
-            model.rescale_logits(mean.float(), (self.start_spread / deviation).float())  # type: ignore[operator]
+        if self._seen:
+            model.map_logits(*self._nearness(gather_rows(torch.cat(self._seen))))  # type: ignore[operator]
+            self._seen.clear()
         model.get_buffer("temperature").fill_(self.temperature(self.step_number))
+
+    def _nearness(self, cells: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "k k"], Float[Tensor, " k"]]:
+        """A matrix and an offset: what maps a cell's logits to its nearness to some of the cells.
+
+        Raises:
+            ValueError: there are fewer cells than codes.
+        """
+        from sklearn.cluster import kmeans_plusplus
+
+        if len(cells) < self.num_codes:
+            raise ValueError(
+                f"start_gap: the first batch has {len(cells)} cells for {self.num_codes} codes; give a larger one"
+            )
+        chosen = kmeans_plusplus(cells.cpu().numpy(), self.num_codes, random_state=0)[1]
+        # Of rank 0, lest a last bit tells ranks apart.
+        codes = cells[gather_objects(chosen.tolist())[0]]
+        # Up to what all codes have in common, half the squared distance.
+        offset = -codes.square().sum(1) / 2
+        near = torch.addmm(offset, cells, codes.T)
+        factor = self.start_gap / (near.amax(1) - near.mean(1)).mean().clamp(min=1e-12)
+        return factor * codes, factor * offset
