@@ -68,11 +68,14 @@ def test_log_scale_has_a_floor():
     assert loss.total.item() == pytest.approx(float(expected), rel=1e-4)
 
 
-def start(rows, sharded=False):
-    """Logits of the cells of 16 pictures before and after a first step of two micro-batches of some of them."""
+def start(rows, sharded=False, steps=1):
+    """Logits of the cells of 16 pictures before and after the start, from two micro-batches of some of them.
+
+    They are of one step, or of one step each.
+    """
     torch.manual_seed(0)
     pixels, model = torch.rand(16, 3, 16, 16), DiscreteVAE(16, 8, 1, 16, 8).train()
-    objective = DVAE(start_gap=30.0).train()
+    objective = DVAE(start_gap=30.0, start_steps=steps).train()
     objective.setup(model)
     before = model.logits(pixels).detach()
     if sharded:
@@ -81,6 +84,8 @@ def start(rows, sharded=False):
     for some in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
         batch = Batch(visual=Visual(pixels=pixels[some]), keys=tuple(map(str, some)))
         objective(model(batch), batch)
+        if steps == 2 and some[0] == rows[0]:
+            objective.after_step(model)
     if sharded:
         model.reshard()
     objective.after_step(model)
@@ -104,12 +109,16 @@ def test_codes_begin_as_cells():
     assert (after.amax(1) - after.mean(1)).mean().item() == pytest.approx(30.0, rel=1e-3)
 
 
+def test_the_start_may_be_that_of_several_steps():
+    torch.testing.assert_close(start(range(16), steps=2)[1], start(range(16))[1])
+
+
 def test_more_codes_than_cells_to_begin_as():
     objective = DVAE(start_gap=30.0).train()
     objective.setup(model := DiscreteVAE(16, 8, 1, 16, 8).train())
     batch = pictures()
     objective(model(batch), batch)
-    with pytest.raises(ValueError, match="8 cells for 16 codes"):
+    with pytest.raises(ValueError, match="16 codes begin as 8 cells"):
         objective.after_step(model)
 
 
