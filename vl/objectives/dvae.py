@@ -35,7 +35,8 @@ class DVAE(TokenizerObjective):
             cells that depend on how they lie on ranks), and a cell's logits its nearness to them; the largest is then
             this far above the mean, over cells. None leaves the codes as they begin: a few are the likeliest
             everywhere, the others are not learnt, and a short training ends with a few codes.
-        start_steps: how many steps that are.
+        start_steps: how many steps that are. Their cells are not saved: with more than one, a run that is resumed among
+            them begins from the cells of the rest.
     """
 
     needs = frozenset({"reconstruction", "temperature"})
@@ -93,7 +94,7 @@ class DVAE(TokenizerObjective):
 
         if len(cells) < self.num_codes:
             raise ValueError(f"start_gap: {self.num_codes} codes begin as {len(cells)} cells; a larger batch has more")
-        # In double precision, and one trial a code: ten times as fast as in single precision with its trials.
+        # In double precision, and one trial a code: eight times as fast as in single precision with its trials.
         chosen = kmeans_plusplus(cells.double().cpu().numpy(), self.num_codes, random_state=0, n_local_trials=1)[1]
         # Of rank 0, lest a last bit tells ranks apart.
         codes = cells[gather_objects(chosen.tolist())[0]]
