@@ -19,7 +19,8 @@ from vl.evaluation.object_judge import ObjectJudge
 from vl.evaluation.painter import Painter
 from vl.evaluation.picture_features import EMBEDDED, PictureFeatures
 from vl.evaluation.sampling import Sampling
-from vl.report.figures import Finding, settings, write_report
+from vl.report.figures import settings, write_report
+from vl.report.generated import Generated
 
 QUICK = {"limit": 4, "candidates": 2}
 
@@ -49,7 +50,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
-def judge_all(options: argparse.Namespace) -> list[Finding]:
+def judge_all(options: argparse.Namespace) -> list[Generated]:
     captioner = load(options.captioner).model if options.captioner else None
     clip = load(options.clip) if options.clip else None
     painter = Painter(load(options.checkpoint), load_tokenizer(options.tokenizer).model, clip, captioner)
@@ -57,15 +58,17 @@ def judge_all(options: argparse.Namespace) -> list[Finding]:
     prompts = Prompts.read(read_samples(options.data, options.limit), painter.tokenizer.image_size, options.language)
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.guidance)
     painted = paint_all(painter, prompts, options.candidates, sampling, options.seed)
-    results = {
-        "the judge on the real pictures": judged(judge, prompts.pixels, prompts),
-        "reconstructions": judge_reconstruction(painter.tokenizer, judge, prompts, features),
-    }
-    rows = {name: ("the pictures that the prompts were made from", figures) for name, figures in results.items()}
-    for rerank, figures in judge_painted(painter, painted, judge, prompts, features).items():
-        rows[f"rerank {rerank}"] = protocol(rerank, options.candidates, options.seed), figures
     about = options.split_name or options.data, "+".join(options.language)
-    return [Finding(name, "generation", *about, how, len(prompts.texts), found) for name, (how, found) in rows.items()]
+    asked = "the pictures that the prompts were made from", len(prompts.texts)
+    kept = judge_reconstruction(painter.tokenizer, judge, prompts, features)
+    findings = [
+        Generated("real pictures", "judge", *about, *asked, judged(judge, prompts.pixels, prompts)),
+        Generated("tokenizer", "reconstruction", *about, *asked, kept),
+    ]
+    for rerank, figures in judge_painted(painter, painted, judge, prompts, features).items():
+        how = protocol(rerank, options.candidates, options.seed)
+        findings.append(Generated("generator", "generation", *about, how, len(prompts.texts), figures, rerank))
+    return findings
 
 
 def main(args: list[str] | None = None) -> None:

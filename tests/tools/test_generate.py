@@ -143,12 +143,15 @@ def test_generation_is_judged(shards, parts, tmp_path):
     words = ["generation", "--checkpoint", parts["model"], "--tokenizer", parts["tokenizer"], "--judge", parts["judge"]]
     words += ["--clip", parts["clip"], "--captioner", parts["captioner"], "--data", f"{shards}/test-*.tar"]
     tool("evaluate")([*words, "--json", str(report), "--quick"])
-    rows = {row["model"]: row["metrics"] for row in json.loads(report.read_text())["results"]}
-    assert len(rows) == 5
-    assert {"psnr", "ssim", "feature_distance"} <= set(rows["reconstructions"])
-    generated = [metrics for name, metrics in rows.items() if "rerank" in name]
+    rows = {(row["task"], row["rerank"]): row["metrics"] for row in json.loads(report.read_text())["results"]}
+    reranks = [("generation", name) for name in ("none", "clip", "self")]
+    assert list(rows) == [("judge", None), ("reconstruction", None), *reranks]
+    assert {"psnr", "ssim", "feature_distance"} <= set(rows["reconstruction", None])
     wanted = {"object_accuracy", "object_accuracy/low", "object_accuracy_shuffled", "all_present", "caption_loss"}
-    assert all(wanted | {"fid_efficientnet", "fid_efficientnet/2"} <= set(metrics) for metrics in generated)
+    assert all(wanted | {"fid_efficientnet", "fid_efficientnet/2"} <= set(rows[name]) for name in reranks)
+    accuracy = {name: rows[name]["object_accuracy"] for name in reranks}
+    for name in reranks[1:]:
+        assert rows[name]["object_accuracy_gain"] == pytest.approx(accuracy[name] - accuracy[reranks[0]])
     with pytest.raises(SystemExit, match="is no image tokenizer"):
         tool("evaluate")([*words[:4], parts["judge"], *words[5:]])
 

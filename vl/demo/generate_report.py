@@ -32,7 +32,7 @@ from vl.evaluation.sampling import Sampling
 from vl.models.autoregressive import Autoregressive
 from vl.models.image_tokenizer import ImageTokenizer
 from vl.models.object_grid import ObjectGrid
-from vl.report.figures import Finding
+from vl.report.generated import Generated
 from vl.report.page import Candidate, Example, Page
 
 #: Prompts of pairs of object, colour and place that training never shows; and of pairs it does.
@@ -46,7 +46,7 @@ REAL = "the pictures that the prompts were made from; an object counts if its na
 class Judged:
     """Findings, and examples by the title of their section."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Generated] = field(default_factory=list)
     examples: dict[str, list[Example]] = field(default_factory=dict)
 
 
@@ -58,18 +58,19 @@ def judge_all(
     result = Judged()
     for split in SPLITS:
         prompts = Prompts.read(read_samples(f"{data}/{split}-scenes-*.tar", limit), judge.model.image_size)
-        result.findings.append(_finding("judge on real scenes", split, judged(judge, prompts.pixels, prompts), prompts))
+        result.findings.append(_finding("real scenes", "judge", split, judged(judge, prompts.pixels, prompts), prompts))
         for family, (tokenizer, model, caption, *_) in families.items():
             kept = load(out / tokenizer / "model")
             painter = painter_of(load(out / model / "model"), kept, clip, load(out / caption / "model"))
             figures = judge_reconstruction(painter.tokenizer, judge, prompts, features)
-            result.findings.append(_finding(f"{family}: reconstructions", split, figures, prompts))
+            result.findings.append(_finding(family, "reconstruction", split, figures, prompts))
             painted = paint_all(painter, prompts, candidates, SAMPLING, seed)
             by_reranker = judge_painted(painter, painted, judge, prompts, features)
             quality = {name: figures[name] for name in ("psnr", "ssim")}
             for rerank, found in by_reranker.items():
-                how, name = protocol(rerank, candidates, seed), f"{family} (rerank {rerank})"
-                result.findings.append(_finding(name, split, {**found, **quality}, prompts, how))
+                how = protocol(rerank, candidates, seed)
+                figures = {**found, **quality}
+                result.findings.append(_finding(family, "generation", split, figures, prompts, how, rerank))
             result.examples[f"{family}, {split}: candidates, the best by CLIP first"] = _pictures(
                 painted, prompts, judge
             )
@@ -82,6 +83,7 @@ def judge_all(
                 ]
     if "cogview_magnify" in families.get("cogview", ()):
         result.examples["cogview: super-resolution"] = _magnified(out, prompts, seed)
+    result.findings.sort(key=lambda one: (SPLITS.index(one.split), one.task, one.protocol))
     return result
 
 
@@ -93,10 +95,17 @@ def painter_of(generator: Bundle, tokenizer: Bundle, clip: Bundle, captioner: Bu
     return Painter(generator, cast(ImageTokenizer, tokenizer.model), clip, cast(Autoregressive, captioner.model))
 
 
-def _finding(name: str, split: str, figures: Mapping[str, float], prompts: Prompts, how: str = REAL) -> Finding:
-    return Finding(
-        name, "generation", split, "+".join(sorted(set(prompts.languages))), how, len(prompts.texts), figures
-    )
+def _finding(
+    model: str,
+    task: str,
+    split: str,
+    figures: Mapping[str, float],
+    prompts: Prompts,
+    how: str = REAL,
+    rerank: str | None = None,
+) -> Generated:
+    languages = "+".join(sorted(set(prompts.languages)))
+    return Generated(model, task, split, languages, how, len(prompts.texts), figures, rerank)
 
 
 def _pictures(painted: Painted, prompts: Prompts, judge: ObjectJudge) -> list[Example]:
@@ -141,7 +150,15 @@ def png(pixels: Float[Tensor, "3 h w"]) -> bytes:
     return buffer.getvalue()
 
 
-COLUMNS = ("object_accuracy", "object_accuracy_shuffled", "all_present", "name", "count", "relations")
+ACCURACY = (
+    "object_accuracy",
+    "object_accuracy/low",
+    "object_accuracy/high",
+    "object_accuracy/en",
+    "object_accuracy/zh",
+)
+GAIN = ("object_accuracy_gain", "object_accuracy_gain/low", "object_accuracy_gain/high")
+COLUMNS = (*ACCURACY, *GAIN, "object_accuracy_shuffled", "all_present", "name", "count", "relations")
 
 
 def write_page(path: Path, report: Mapping[str, Any], result: Judged) -> None:
@@ -151,8 +168,8 @@ def write_page(path: Path, report: Mapping[str, Any], result: Judged) -> None:
     columns = (*COLUMNS, *fids, "psnr", "caption_loss")
     page.section("Figures", "Rates in percent; rerank none is the first candidate, not the best.")
     page.table(
-        ("", "split", "n", *columns),
-        ([f.model, f.split, f.n, *(f.metrics.get(name) for name in columns)] for f in result.findings),
+        ("", "pictures", "rerank", "split", "n", *columns),
+        ([f.model, f.task, f.rerank or "", f.split, f.n, *map(f.metrics.get, columns)] for f in result.findings),
     )
     page.section("Minutes", "Of training and encoding, on this machine.")
     page.settings(report["settings"]["minutes_a_family"])
@@ -161,7 +178,7 @@ def write_page(path: Path, report: Mapping[str, Any], result: Judged) -> None:
         page.examples(examples)
     page.section("Every figure")
     for found in result.findings:
-        page.section(f"{found.model}, {found.split}", found.protocol)
+        page.section(f"{found.model}, {found.task}, {found.split}", found.protocol)
         page.settings(found.metrics)
     page.section("Settings")
     page.settings(report["settings"])

@@ -59,19 +59,31 @@ class Prompts:
         return cls(texts, spoken, asked, torch.stack(pixels).float() / 255)
 
 
-def intervals(verdict: Verdict, name: str) -> dict[str, float]:
-    """The share of objects found, with its 95% bootstrap interval over pictures."""
+def intervals(verdict: Verdict, name: str, first: Verdict | None = None) -> dict[str, float]:
+    """The share of objects found, or by how much it is above that in `first` (paired: the same objects are asked for),
+    with its 95% bootstrap interval over pictures."""
     asked = torch.bincount(verdict.owner, minlength=len(verdict.counted)).double()
-    found = verdict.share.double() * asked
+    found = (verdict.share - (first.share if first else 0)).double() * asked
     interval = bootstrap(lambda w: 100 * (w.double() @ found) / (w.double() @ asked), len(asked))
     return {name: interval.value, f"{name}/low": interval.low, f"{name}/high": interval.high}
 
 
-def judged(judge: ObjectJudge, pixels: Float[Tensor, "p 3 h w"], prompts: Prompts) -> dict[str, float]:
-    """All the judge says, and what it says when every picture is asked for what the next prompt says."""
+def judged(
+    judge: ObjectJudge, pixels: Float[Tensor, "p 3 h w"], prompts: Prompts, first: Verdict | None = None
+) -> dict[str, float]:
+    """All the judge says, also by language, and what it says when every picture is asked for what the next prompt says.
+
+    Args:
+        first: the verdict on the first candidates: what a reranker gains over them is reported too.
+    """
     verdict = judge(pixels, prompts.asked)
     shuffled = judge(pixels, [*prompts.asked[1:], prompts.asked[0]])
     figures = verdict.metrics() | intervals(verdict, "object_accuracy")
+    if first is not None:
+        figures |= intervals(verdict, "object_accuracy_gain", first)
+    for language in sorted(set(prompts.languages)):
+        spoken = torch.tensor([name == language for name in prompts.languages])[verdict.owner]
+        figures[f"object_accuracy/{language}"] = 100 * float(verdict.found[spoken].float().mean())
     return figures | {"object_accuracy_shuffled": shuffled.metrics()["object_accuracy"]}
 
 
@@ -93,10 +105,10 @@ def judge_painted(
 ) -> dict[str, dict[str, float]]:
     """Figures of painted candidates, by reranker (none: the first candidate, not the best)."""
     rows = torch.arange(len(prompts.texts))
-    results = {}
+    first, results = judge(painted.pixels[:, 0], prompts.asked), {}
     for name in (None, *painted.scores):
         best = painted.best(name)
-        figures = judged(judge, painted.pixels[rows, best], prompts)
+        figures = judged(judge, painted.pixels[rows, best], prompts, first if name else None)
         figures |= frechet(painted.pixels[rows, best], prompts.pixels, features)
         if painter.captioner is not None:
             text = painter.prompts(prompts.texts, prompts.languages).text
