@@ -38,7 +38,8 @@ from vl.report.page import Candidate, Example, Page
 #: Prompts of pairs of object, colour and place that training never shows; and of pairs it does.
 SPLITS = ("test_compositions", "test")
 SHOWN = 8
-SAMPLING = Sampling(temperature=0.7, top_k=64, guidance=1.5)
+#: Chosen on prompts of pairs not seen that are not among those judged.
+SAMPLING = Sampling(temperature=0.5, top_k=64, guidance=1.5)
 REAL = "the pictures that the prompts were made from; an object counts if its name, colour and place are right"
 
 
