@@ -3,6 +3,7 @@
 The value of the loss says nothing here: wrong formulations have the right one.
 """
 
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -37,6 +38,16 @@ def vl_loss(objective, output):
     return loss.total / BATCH * (distributed.get_world_size() if distributed.is_initialized() else 1)
 
 
+def with_false_texts(output):
+    """As if each picture had a second text, which is false of it."""
+    own = output.text_emb
+    return replace(output, text_emb=torch.stack([own, own.flip(1)], dim=1).flatten(0, 1))
+
+
+def false_texts_loss(objective, output):
+    return vl_loss(objective, with_false_texts(output))
+
+
 def open_clip_loss(options, output):
     from open_clip.loss import ClipLoss  # Slow to import: not in every rank.
 
@@ -68,6 +79,23 @@ def error(loss, spec, ranks):
 )
 def test_gradients_over_ranks_are_those_of_the_whole_batch(objective, ranks):
     assert error(vl_loss, objective, ranks) < 1e-5
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_gradients_over_ranks_with_false_texts(chunk):
+    assert error(false_texts_loss, ITC(chunk=chunk), 2) < 1e-5
+
+
+def test_false_texts_are_negatives_of_every_picture_and_seek_none():
+    output = with_false_texts(Towers()(slice(BATCH)))
+    logits = output.logit_scale * output.image_emb @ output.text_emb.T
+    own = torch.arange(0, 2 * BATCH, 2)
+    # Row by row: -log of the share that a picture's own text has among all texts, and the picture among all pictures.
+    to_text = sum(logits[i].logsumexp(0) - logits[i, 2 * i] for i in range(BATCH))
+    to_image = sum(logits[:, j].logsumexp(0) - logits[i, j] for i, j in enumerate(own))
+    loss = ITC()(output, Batch(), None)
+    torch.testing.assert_close(loss.total, ((to_text + to_image) / 2).squeeze())
+    assert int(loss.count) == BATCH
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

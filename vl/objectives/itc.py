@@ -20,6 +20,9 @@ from vl.ranks import gather_rows, rank
 class ITC(Objective):
     """Softmax contrast in both directions; text i belongs to image i, and everything else is a negative.
 
+    Where an image has several texts (`Negatives(both=True)`), the first belongs to it; the others are negatives of
+    every image, and no image is sought for them (NegCLIP, arXiv:2210.01936, section 4.1).
+
     Each rank scores its own rows against the columns of all ranks, which come by one differentiable gather: its
     gradients are those of one process with the whole batch. Two captions of one picture in a batch count as
     negatives of each other, as in CLIP; draw one caption an image (`CaptionView(choose="one")`) to avoid it.
@@ -39,14 +42,15 @@ class ITC(Objective):
 
     def forward(self, output: Encoded, batch: Batch, target: Any = None) -> Loss:
         """The mean of the two directions' losses, summed over this rank's pairs (all pairs in evaluation)."""
-        image, text = output.image_emb.float(), output.text_emb.float()
+        image = output.image_emb.float()
+        text = output.text_emb.float().unflatten(0, (len(image), -1))
         images, texts, offset = image, text, 0
         if self.training:
-            images, texts = gather_rows(torch.cat([image, text], dim=1)).split(image.shape[1], dim=1)
-            offset = rank() * len(image)
+            gathered = gather_rows(torch.cat([image[:, None], text], dim=1))
+            images, texts, offset = gathered[:, 0], gathered[:, 1:], rank() * len(image)
         options = (output.logit_scale, offset, self.label_smoothing, self.chunk)
-        to_text, text_hits = info_nce(image, texts, *options)
-        to_image, image_hits = info_nce(text, images, *options)
+        to_text, text_hits = info_nce(image, texts.transpose(0, 1).flatten(0, 1), *options)
+        to_image, image_hits = info_nce(text[:, 0], images, *options)
         count = torch.tensor(len(image), device=image.device)
         metrics = {"image_to_text/accuracy": (text_hits, count), "text_to_image/accuracy": (image_hits, count)}
         return Loss((to_text + to_image) / 2, count, metrics)

@@ -81,7 +81,8 @@ class Scores:
             output = whole_batch.join(outputs)
             for rows in pieces[rank() :: world_size()]:
                 batch = Batch(keys=tuple(keys[i] for i in rows.tolist()))
-                self.add(name, self.objectives[name](whole_batch.select(output, rows).to(self.device), batch, None))
+                chosen = whole_batch.select(output, len(keys), rows).to(self.device)
+                self.add(name, self.objectives[name](chosen, batch, None))
 
 
 def loader_names(loaders: Any) -> list[str]:

@@ -60,6 +60,11 @@ def tensors(output: Encoded | Reconstruction) -> dict[str, Tensor]:
     return {f.name: value for f in fields(output) if (value := getattr(output, f.name)) is not None}
 
 
-def select(output: Encoded, rows: Tensor) -> Encoded:
-    """The output of some of the examples."""
-    return Encoded(**{name: v if name in SHARED else v[rows] for name, v in tensors(output).items()})
+def select(output: Encoded, examples: int, chosen: Tensor) -> Encoded:
+    """The output of some of the examples, each of which may have several rows."""
+    return Encoded(
+        **{
+            name: value if name in SHARED else value.unflatten(0, (examples, -1))[chosen].flatten(0, 1)
+            for name, value in tensors(output).items()
+        }
+    )
