@@ -39,7 +39,7 @@ from vl.report.page import Candidate, Example, Page
 SPLITS = ("test_compositions", "test")
 SHOWN = 8
 #: Chosen on prompts of pairs not seen that are not among those judged.
-SAMPLING = Sampling(temperature=0.5, top_k=64, guidance=1.5)
+SAMPLING = Sampling(temperature=0.6, top_k=64, guidance=1.5)
 REAL = "the pictures that the prompts were made from; an object counts if its name, colour and place are right"
 
 
@@ -151,15 +151,18 @@ def png(pixels: Float[Tensor, "3 h w"]) -> bytes:
     return buffer.getvalue()
 
 
-ACCURACY = (
-    "object_accuracy",
-    "object_accuracy/low",
-    "object_accuracy/high",
-    "object_accuracy/en",
-    "object_accuracy/zh",
+INTERVALS = ("object_accuracy", "object_accuracy_gain")
+COLUMNS = (
+    *("object_accuracy/en", "object_accuracy/zh", "object_accuracy_shuffled"),
+    *("all_present", "name", "count", "relations"),
 )
-GAIN = ("object_accuracy_gain", "object_accuracy_gain/low", "object_accuracy_gain/high")
-COLUMNS = (*ACCURACY, *GAIN, "object_accuracy_shuffled", "all_present", "name", "count", "relations")
+
+
+def _interval(metrics: Mapping[str, float], name: str) -> str | None:
+    """A figure with its interval."""
+    if name not in metrics:
+        return None
+    return f"{metrics[name]:.1f} [{metrics[f'{name}/low']:.1f}, {metrics[f'{name}/high']:.1f}]"
 
 
 def write_page(path: Path, report: Mapping[str, Any], result: Judged) -> None:
@@ -167,10 +170,19 @@ def write_page(path: Path, report: Mapping[str, Any], result: Judged) -> None:
     page = Page("Pictures from words", "DALL-E and CogView trained here, on scenes of one to three objects.")
     fids = sorted({name for f in result.findings for name in f.metrics if name.startswith("fid_") and "/" not in name})
     columns = (*COLUMNS, *fids, "psnr", "caption_loss")
-    page.section("Figures", "Rates in percent; rerank none is the first candidate, not the best.")
+    page.section(
+        "Figures", "Percent, intervals of 95%; rerank none is the first candidate, not the best."
+    )
     page.table(
-        ("", "pictures", "rerank", "split", "n", *columns),
-        ([f.model, f.task, f.rerank or "", f.split, f.n, *map(f.metrics.get, columns)] for f in result.findings),
+        ("", "pictures", "rerank", "split", "n", *INTERVALS, *columns),
+        (
+            [
+                *(f.model, f.task, f.rerank or "", f.split, f.n),
+                *(_interval(f.metrics, name) for name in INTERVALS),
+                *map(f.metrics.get, columns),
+            ]
+            for f in result.findings
+        ),
     )
     page.section("Minutes", "Of training and encoding, on this machine.")
     page.settings(report["settings"]["minutes_a_family"])

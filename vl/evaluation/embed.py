@@ -97,7 +97,7 @@ class Embedder:
         """
         rows, kept, bad = [], [], {}
         stage = self.bundle.image.without_chance()
-        for group in _groups(_progress(samples, title), self.batch_size):
+        for group in _groups(progress(samples, title), self.batch_size):
             pixels = []
             for sample in group:
                 try:
@@ -122,7 +122,7 @@ class Embedder:
         """Embed texts; those of like length share a batch, so that little is padded."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         rows = []
-        for chosen in _groups(_progress(order, "texts"), self.batch_size):
+        for chosen in _groups(progress(order, "texts"), self.batch_size):
             rows.append(self._run([texts[i] for i in chosen], language))
         return torch.cat(rows)[torch.tensor(order).argsort()]
 
@@ -175,6 +175,7 @@ def _groups(items: Iterable, size: int) -> Iterator[list]:
         yield group
 
 
-def _progress(items: Iterable, title: str) -> Iterable:
+def progress(items: Iterable, title: str) -> Iterable:
+    """The items, with a bar on a terminal's standard error."""
     console = Console(stderr=True)
     return track(items, title, console=console, transient=True, disable=not console.is_terminal)

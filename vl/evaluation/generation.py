@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vl.data.sample import Object, Sample
 from vl.data.stages import ImageStage
+from vl.evaluation.embed import progress
 from vl.evaluation.object_judge import ObjectJudge, Verdict
 from vl.evaluation.painter import Painted, Painter
 from vl.evaluation.picture_features import PictureFeatures
@@ -126,9 +127,10 @@ def paint_all(
     batch: int = 32,
 ) -> Painted:
     """Candidates of every prompt, `batch` prompts at a time."""
+    starts = progress(range(0, len(prompts.texts), batch), "groups of prompts, painted")
     parts = [
         painter.paint(prompts.texts[i : i + batch], prompts.languages[i : i + batch], candidates, sampling, seed)
-        for i in range(0, len(prompts.texts), batch)
+        for i in starts
     ]
     scores = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
     return Painted(torch.cat([part.codes for part in parts]), torch.cat([part.pixels for part in parts]), scores)
