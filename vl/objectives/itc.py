@@ -21,7 +21,7 @@ class ITC(Objective):
     """Softmax contrast in both directions; text i belongs to image i, and everything else is a negative.
 
     Where an image has several texts (`Negatives(both=True)`), the first belongs to it; the others are negatives of
-    every image, and no image is sought for them (NegCLIP, arXiv:2210.01936, section 4.1).
+    every image, and no image is sought for them (the texts of NegCLIP, arXiv:2210.01936).
 
     Each rank scores its own rows against the columns of all ranks, which come by one differentiable gather: its
     gradients are those of one process with the whole batch. Two captions of one picture in a batch count as
