@@ -16,6 +16,7 @@ from vl.batch import Batch, Encoded
 from vl.models.base import VLModel
 from vl.objectives.itc import ITC
 from vl.objectives.sigmoid_itc import SigmoidITC
+from vl.train.whole_batch import select
 
 BATCH = 12
 
@@ -96,6 +97,13 @@ def test_false_texts_are_negatives_of_every_picture_and_seek_none():
     loss = ITC()(output, Batch(), None)
     torch.testing.assert_close(loss.total, ((to_text + to_image) / 2).squeeze())
     assert int(loss.count) == BATCH
+
+
+def test_evaluation_keeps_an_examples_texts_together():
+    output = with_false_texts(Towers()(slice(BATCH)))
+    chosen = select(output, BATCH, torch.tensor([3, 1]))
+    assert torch.equal(chosen.image_emb, output.image_emb[[3, 1]])
+    assert torch.equal(chosen.text_emb, output.text_emb[[6, 7, 2, 3]])
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
