@@ -31,10 +31,10 @@ QUICK = {"tokens": 16, "repeats": 1}
 
 
 class WholeVocabulary(DalleTokens):
-    """Computes every logit in generation, as the peer does, and draws codes alone, as a picture needs."""
+    """Draws from every logit, as the peer does."""
 
-    def code_logits(self, x: Tensor) -> Tensor:
-        return self.head(x)[..., : self.num_codes]
+    def code_head(self) -> tuple[Tensor, Tensor]:
+        return self.head.weight, self.head.bias
 
 
 def build(patterns: str | tuple[str, ...], layers: int, width: int) -> Autoregressive:

@@ -43,10 +43,10 @@ def test_cached_logits_equal_uncached_ones(sequence, patterns):
     with torch.inference_mode():
         expected = model.sequence.code_logits(model(batch).visual)[:, :16]
         decoder = Decoder(model, batch, candidates=2)
-        found = [model.sequence.code_logits(decoder.state)]
+        found = [decoder.logits()]
         for i in range(15):
             decoder.step(batch.codes[:, i].repeat_interleave(2))
-            found.append(model.sequence.code_logits(decoder.state))
+            found.append(decoder.logits())
     found = torch.stack(found, 1).unflatten(0, (3, 2))
     assert expected.abs().max() > 0.5
     torch.testing.assert_close(found, expected[:, None].expand_as(found), atol=1e-5, rtol=0)

@@ -69,7 +69,7 @@ def candidate_noise(seed: int, candidates: Sequence[int], length: int) -> Float[
 
 
 def _logits(decoder: Decoder, guidance: float) -> Float[Tensor, "b k"]:
-    logits = decoder.model.sequence.code_logits(decoder.state)
+    logits = decoder.logits()
     if guidance == 1:
         return logits
     told, untold = logits.chunk(2)

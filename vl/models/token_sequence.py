@@ -95,6 +95,10 @@ class TokenSequence(nn.Module):
 
     def code_logits(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b k"]:
         """For generation: over image codes alone."""
+        return F.linear(x, *self.code_head())
+
+    def code_head(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"] | None]:
+        """Weight and bias of `code_logits`."""
         raise NotImplementedError
 
     def check(self, text: Text) -> None:
@@ -156,8 +160,8 @@ class DalleTokens(TokenSequence):
     def image_logits(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b v"]:
         return self.code_logits(x)
 
-    def code_logits(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b k"]:
-        return F.linear(x, self.head.weight[: self.num_codes], self.head.bias[: self.num_codes])
+    def code_head(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+        return self.head.weight[: self.num_codes], self.head.bias[: self.num_codes]
 
 
 #: CogView's command tokens, in the order of its vocabulary.
@@ -242,5 +246,5 @@ class CogViewTokens(TokenSequence):
     def image_logits(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b v"]:
         return self.text_logits(x)
 
-    def code_logits(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b k"]:
-        return F.linear(x, self.tokens.weight[: self.num_codes])
+    def code_head(self) -> tuple[Float[Tensor, "k d"], None]:
+        return self.tokens.weight[: self.num_codes], None
