@@ -10,7 +10,7 @@ from vl.batch import Text
 from vl.models.autoregressive import Autoregressive
 from vl.models.causal_attention import Attention, RelaxedAttention, SparseAttention
 from vl.models.causal_block import CausalBlock, MaxScaledNorm
-from vl.models.decoding import Decoder
+from vl.models.decoding import Decoder, SplitProduct
 from vl.models.image_masks import KINDS
 from vl.models.token_sequence import CogViewTokens, DalleTokens
 from vl.objectives.ar_tokens import ARTokens
@@ -36,20 +36,33 @@ def test_published_sizes():
     assert cogview.sequence.position_embedding.num_embeddings == 1089
 
 
+@pytest.mark.parametrize("candidates", [1, 2])
 @pytest.mark.parametrize("sequence", ["dalle", "cogview", "aligned"])
 @pytest.mark.parametrize("patterns", [*([kind] for kind in KINDS), "dalle"])
-def test_cached_logits_equal_uncached_ones(sequence, patterns):
+def test_cached_logits_equal_uncached_ones(sequence, patterns, candidates):
     model, batch = small.transformer(sequence, patterns, sandwich=True, max_scaled=True), small.batch()
     with torch.inference_mode():
         expected = model.sequence.code_logits(model(batch).visual)[:, :16]
-        decoder = Decoder(model, batch, candidates=2)
+        decoder = Decoder(model, batch, candidates)
         found = [decoder.logits()]
         for i in range(15):
-            decoder.step(batch.codes[:, i].repeat_interleave(2))
+            decoder.step(batch.codes[:, i].repeat_interleave(candidates))
             found.append(decoder.logits())
-    found = torch.stack(found, 1).unflatten(0, (3, 2))
+    found = torch.stack(found, 1).unflatten(0, (3, candidates))
     assert expected.abs().max() > 0.5
     torch.testing.assert_close(found, expected[:, None].expand_as(found), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(("inputs", "outputs"), [(8, 12), (12, 8), (8, 9)])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_a_product_in_shares_is_the_whole_product(monkeypatch, rows, inputs, outputs, has_bias):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(rows, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
+    kept = bias if has_bias else None
+    found = SplitProduct(weight, kept, rows)(x)
+    torch.testing.assert_close(found, torch.nn.functional.linear(x, weight, kept))
 
 
 @pytest.mark.parametrize("sequence", ["dalle", "cogview"])

@@ -56,7 +56,7 @@ class SingleCache(LayerCache):
         seen = None if hidden is None else F.pad(~hidden, (0, keys.shape[2] - self.start), value=True)
         return F.scaled_dot_product_attention(q[:, :, None], keys, values, seen).flatten(1)
 
-    def _seen(self, part: Float[Tensor, "b h l e"], where: slice | Int[Tensor, " m"]) -> Float[Tensor, "b h m e"]:
+    def _seen(self, part: Float[Tensor, "b h l e"], where: slice | Int[Tensor, " m"]) -> Float[Tensor, "b h k e"]:
         if isinstance(where, slice) and where.start == 0 and where.step is None:
             return part[:, :, : self.start + where.stop]
         return torch.cat([part[:, :, : self.start], part[:, :, self.start :][:, :, where]], dim=2)
