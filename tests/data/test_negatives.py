@@ -10,6 +10,8 @@ from vl.data.collate import Collator
 from vl.data.loader import EvalLoader, TrainLoader
 from vl.data.mixture import Mixture, Source
 from vl.data.negatives import Negatives
+from vl.data.opposites import opposites_of
+from vl.data.sample import Caption, Opposite, Record
 from vl.data.tokenizers import CorpusTokenizer
 from vl.data.views.base import Example
 from vl.data.views.caption import CaptionView
@@ -112,6 +114,26 @@ def test_opposites_take_the_place_of_other_texts(shards):
     for (_, before, _, _), (key, text, _, _) in zip(found, preferred, strict=True):
         first = {o["text"] for o in record(int(key))["opposites"] if o["of"] == "captions/0"}
         assert text == ("There is a red one." if before in first else before)
+
+
+def test_opposites_of_a_sentence():
+    texts = ("A cup is left of a dog. There is a red hat.", "杯子在狗的左边。图中有一顶红色的帽子。", "A red hat.")
+    opposites = (
+        Opposite("A cup is right of a dog. There is a red hat.", "captions/0", "relation"),
+        Opposite("A cup is left of a dog. There is a blue hat.", "captions/0", "attribute"),
+        Opposite("杯子在狗的右边。图中有一顶红色的帽子。", "captions/1", "relation"),
+        Opposite("Two hats.", "captions/2", "count"),
+        Opposite("A hat?", "statements/0", "relation"),
+    )
+    own = Record(captions=tuple(map(Caption, texts)), opposites=opposites)
+    assert opposites_of(own, "A cup is left of a dog.") == {"relation": ["A cup is right of a dog."]}
+    assert opposites_of(own, "There is a red hat.") == {"attribute": ["There is a blue hat."]}
+    assert opposites_of(own, "杯子在狗的左边。") == {"relation": ["杯子在狗的右边。"]}
+    assert opposites_of(own, texts[0]) == {"relation": [opposites[0].text], "attribute": [opposites[1].text]}
+    assert opposites_of(own, texts[2]) == {"count": ["Two hats."]}
+    view = CaptionView(choose="all", opposites=("relation",), sentences=True)
+    assert view.texts(own) == [("A cup is left of a dog.",), ("杯子在狗的左边。",)]
+    assert CaptionView(choose="all", sentences=True).count(own) == 5
 
 
 def test_the_second_of_two_captions(shards):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import gcd
 from typing import Any, Literal
 
+from vl.data.opposites import opposites_of
 from vl.data.sample import Record
 from vl.data.views.base import Example
 from vl.draw import Draw
@@ -121,16 +122,6 @@ def _swap(example: Example, record: Record, found: Example, other: Record, swap:
         if found.language != example.language:
             return None
     return None if _may_be_true(text, told_of, shown) else replace(swapped, matched=False)
-
-
-def opposites_of(record: Record, text: object) -> dict[str, list[str]]:
-    """The opposites of a caption of the record, by kind: texts one change away that are false of the picture."""
-    places = {f"captions/{index}" for index, caption in enumerate(record.captions) if caption.text == text}
-    found: dict[str, list[str]] = {}
-    for opposite in record.opposites:
-        if opposite.of in places:
-            found.setdefault(opposite.kind, []).append(opposite.text)
-    return found
 
 
 def pick(choices: Sequence[str], draw: Draw) -> str:

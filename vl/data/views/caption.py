@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from vl.data.opposites import opposites, sentences
 from vl.data.sample import Caption, Record, Sample, language_index
 from vl.data.views.base import Example, View, picture
 from vl.draw import Draw
@@ -21,18 +22,20 @@ class CaptionView(View):
             an example, as evaluation wants it; `first` is `one` among the first caption of each language.
         opposites: Captions alone that have a stored opposite of one of these kinds (relation, count, ...), for who
             wants to learn what is rarely told; None keeps all.
+        sentences: Each sentence is a caption of its own.
     """
 
     languages: tuple[str, ...] | None = None
     choose: Literal["one", "all", "first"] = "one"
     opposites: tuple[str, ...] | None = None
+    sentences: bool = False
 
     def count(self, record: Record) -> int:
         number = len(self._captions(record))
         return number if self.choose == "all" else min(number, 1)
 
     def count_from(self, counts: Mapping[str, int]) -> int | None:
-        if self.languages is not None or self.opposites is not None:
+        if self.languages is not None or self.opposites is not None or self.sentences:
             return None
         return counts.get("captions") if self.choose == "all" else counts["samples"]
 
@@ -54,11 +57,14 @@ class CaptionView(View):
         return captions[inner].text, language_index(captions[inner].language)
 
     def _captions(self, record: Record) -> tuple[Caption, ...]:
-        captions = record.captions
+        spoken: Iterable[Caption] = record.captions
+        if self.languages is not None:
+            spoken = (c for c in spoken if c.language in self.languages)
+        if self.sentences:
+            spoken = (Caption(text, c.language) for c in spoken for text in sentences(c.text))
         if self.opposites is not None:
-            wanted = {opposite.of for opposite in record.opposites if opposite.kind in self.opposites}
-            captions = tuple(c for index, c in enumerate(captions) if f"captions/{index}" in wanted)
-        spoken = (c for c in captions if self.languages is None or c.language in self.languages)
+            told = {text for text, *_ in opposites(record, self.opposites)}
+            spoken = (c for c in spoken if c.text in told)
         if self.choose == "first":
             # Of equal keys a dictionary keeps the last.
             return tuple({caption.language: caption for caption in reversed(list(spoken))}.values())[::-1]
