@@ -13,7 +13,7 @@ import yaml
 
 from vl.checkpoints.bundle import load
 from vl.data.card import CARD, read_card
-from vl.demo.generate_report import judge_all, write_page
+from vl.demo.generate_report import SAMPLING, judge_all, write_page
 from vl.demo.run import command
 from vl.demo.steps import Steps
 from vl.report.figures import settings, show, write_json
@@ -130,6 +130,7 @@ class GenerateDemo:
                 sorted(self.data.glob("*.tar")),
                 seed=self.seed,
                 candidates=candidates,
+                sampling={family: asdict(sampling) for family, sampling in SAMPLING.items()},
                 step_seconds=seconds,
                 minutes_a_family=minutes,
             ),

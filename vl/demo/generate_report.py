@@ -38,9 +38,11 @@ from vl.report.page import Candidate, Example, Page
 #: Prompts of pairs of object, colour and place that training never shows; and of pairs it does.
 SPLITS = ("test_compositions", "test")
 SHOWN = 8
-#: Chosen on prompts of pairs not seen that are not among those judged: first candidates are best at temperatures of 0.3
-#: to 0.5, and rerankers need candidates that differ.
-SAMPLING = Sampling(temperature=0.4, top_k=64, guidance=1.5)
+#: Chosen on prompts of pairs not seen that are not among those judged.
+SAMPLING = {
+    "dalle": Sampling(temperature=0.4, top_k=64, guidance=1.5),
+    "cogview": Sampling(temperature=0.6, top_k=64, guidance=1.25),
+}
 REAL = "the pictures that the prompts were made from; an object counts if its name, colour and place are right"
 
 
@@ -66,7 +68,7 @@ def judge_all(
             painter = painter_of(load(out / model / "model"), kept, clip, load(out / caption / "model"))
             figures = judge_reconstruction(painter.tokenizer, judge, prompts, features)
             result.findings.append(_finding(family, "reconstruction", split, figures, prompts))
-            painted = paint_all(painter, prompts, candidates, SAMPLING, seed)
+            painted = paint_all(painter, prompts, candidates, SAMPLING[family], seed)
             by_reranker = judge_painted(painter, painted, judge, prompts, features)
             quality = {name: figures[name] for name in ("psnr", "ssim")}
             for rerank, found in by_reranker.items():
@@ -77,7 +79,9 @@ def judge_all(
                 painted, prompts, judge
             )
             if split == "test":
-                result.examples[f"{family}: completions of the upper half"] = _completions(painter, prompts, seed)
+                result.examples[f"{family}: completions of the upper half"] = _completions(
+                    painter, prompts, SAMPLING[family], seed
+                )
                 captions = caption_pictures(painter.captioner, painter.generator.tokenizer, painted.codes[:SHOWN, 0])
                 shown = zip(captions, painted.pixels[:SHOWN, 0], strict=True)
                 result.examples[f"{family}: captions of its pictures"] = [
@@ -121,12 +125,12 @@ def _pictures(painted: Painted, prompts: Prompts, judge: ObjectJudge) -> list[Ex
     return examples
 
 
-def _completions(painter: Painter, prompts: Prompts, seed: int) -> list[Example]:
+def _completions(painter: Painter, prompts: Prompts, sampling: Sampling, seed: int) -> list[Example]:
     """The upper half of real pictures, completed."""
     real = prompts.pixels[:SHOWN]
     codes = painter.tokenizer.encode(real)
     texts, languages = prompts.texts[:SHOWN], prompts.languages[:SHOWN]
-    painted = painter.paint(texts, languages, 3, SAMPLING, seed, codes[:, : codes.shape[1] // 2])
+    painted = painter.paint(texts, languages, 3, sampling, seed, codes[:, : codes.shape[1] // 2])
     rows = zip(texts, real, painted.pixels, strict=True)
     return [Example(text, [Candidate(png(p), False) for p in (one, *done)]) for text, one, done in rows]
 
@@ -136,7 +140,7 @@ def _magnified(out: Path, prompts: Prompts, seed: int) -> list[Example]:
     tokenizer = cast(ImageTokenizer, load(out / "vqvae/model").model)
     bundle, real = load(out / "cogview_magnify/model"), prompts.pixels[:SHOWN]
     text = bundle.tokenizer.encode(prompts.texts[:SHOWN])
-    fine = magnify(cast(Autoregressive, bundle.model), text, tokenizer.encode(real), SAMPLING, seed)
+    fine = magnify(cast(Autoregressive, bundle.model), text, tokenizer.encode(real), SAMPLING["cogview"], seed)
     with torch.inference_mode():
         large = tokenizer.decode(fine)
     rows = zip(prompts.texts, real, large, strict=False)
