@@ -20,7 +20,7 @@ from vl.models.autoregressive import Autoregressive
 from vl.models.image_masks import seen
 from vl.models.token_sequence import Tokens
 
-#: Rows of a step that `split_product` is for.
+#: Rows of a step, at most, for which `SplitProduct` was found faster.
 FEW = 16
 
 
@@ -52,11 +52,11 @@ class SingleCache(LayerCache):
     def read(
         self, q: Float[Tensor, "b h e"], where: slice | Int[Tensor, " m"], hidden: Bool[Tensor, "b 1 1 t"] | None
     ) -> Float[Tensor, "b d"]:
-        keys, values = (self._seen(part, where) for part in self.parts)
-        seen = None if hidden is None else F.pad(~hidden, (0, keys.shape[2] - self.start), value=True)
-        return F.scaled_dot_product_attention(q[:, :, None], keys, values, seen).flatten(1)
+        keys, values = (self._at(part, where) for part in self.parts)
+        mask = None if hidden is None else F.pad(~hidden, (0, keys.shape[2] - self.start), value=True)
+        return F.scaled_dot_product_attention(q[:, :, None], keys, values, mask).flatten(1)
 
-    def _seen(self, part: Float[Tensor, "b h l e"], where: slice | Int[Tensor, " m"]) -> Float[Tensor, "b h k e"]:
+    def _at(self, part: Float[Tensor, "b h l e"], where: slice | Int[Tensor, " m"]) -> Float[Tensor, "b h k e"]:
         if isinstance(where, slice) and where.start == 0 and where.step is None:
             return part[:, :, : self.start + where.stop]
         return torch.cat([part[:, :, : self.start], part[:, :, self.start :][:, :, where]], dim=2)
