@@ -31,8 +31,9 @@ class Steps:
         if before.get("key") == key and before.get("seconds") is not None and made.exists():
             Console().print(f"[dim]{name}: done already ({made})[/]", highlight=False)
             return
-        if before and before["key"] != key:
-            shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
+        if before and before["key"] != key and made.exists():
+            Console().print(f"{name}: its settings have changed, so {made} is made anew", highlight=False)
+            shutil.rmtree(made) if made.is_dir() else made.unlink()
         write_json(self._marker(name), {"key": key, "seconds": None})
         Console().rule(name, align="left")
         start = time.perf_counter()
