@@ -74,6 +74,13 @@ def test_a_constant_rate_cools_down():
         AdamW(lr=1.0, schedule="linear", cooldown=0.1)
 
 
+def test_a_rate_drops_at_milestones():
+    spec = AdamW(lr=1.0, warmup=2, schedule="linear", milestones={3: 0.5, 4: 0.1})
+    plain = [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3, 0]
+    expected = [rate * drop for rate, drop in zip(plain, [1, 1, 1, 0.5, 0.05, 0.05], strict=True)]
+    assert [spec.factor(step, 5) for step in range(6)] == pytest.approx(expected)
+
+
 def test_clipping_returns_the_norm_before():
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([3.0, 4.0])

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from math import cos, pi
+from math import cos, pi, prod
 from typing import Literal
 
 import torch
@@ -67,6 +67,7 @@ class AdamW:
         cooldown: steps at the end of a constant schedule in which it falls linearly to `min_lr`, or below 1 their share
             of all steps: open_clip's const-cooldown ("Scaling Vision Transformers", arXiv:2106.04560, section 3.5).
         min_lr: the last learning rate, as a share of the peak.
+        milestones: factors on the learning rate from a step on, such as {3000: 0.3}, as torch's MultiStepLR has them.
         layer_decay: factor on the learning rate for each block further from the output.
         clip_norm: the largest norm of the whole gradient; None for no clipping.
         lr_scale: factors on the learning rate of the parameters whose names match, such as {"objectives.*": 10}.
@@ -82,6 +83,7 @@ class AdamW:
         schedule: Literal["cosine", "linear", "constant"] = "cosine",
         cooldown: int | float = 0,
         min_lr: float = 0.0,
+        milestones: Mapping[int, float] | None = None,
         layer_decay: float = 1.0,
         clip_norm: float | None = None,
         lr_scale: Mapping[str, int | float] | None = None,
@@ -94,6 +96,7 @@ class AdamW:
         if cooldown and schedule != "constant":
             raise ValueError(f"cooldown goes with schedule constant; {schedule} falls all the time")
         self.warmup, self.schedule, self.cooldown, self.min_lr = warmup, schedule, cooldown, min_lr
+        self.milestones = dict(milestones or {})
         self.layer_decay, self.clip_norm, self.lr_scale = layer_decay, clip_norm, dict(lr_scale or {})
 
     def groups(self, module: nn.Module, model: VLModel) -> list[Group]:
@@ -156,7 +159,8 @@ class AdamW:
         done = min(1.0, (step - warmup) / max(1, total - warmup))
         held = min(1.0, max(0, total - step) / cooldown) if cooldown else 1.0
         shape = {"cosine": (1 + cos(pi * done)) / 2, "linear": 1 - done, "constant": held}[self.schedule]
-        return self.min_lr + (1 - self.min_lr) * shape
+        drop = prod(factor for milestone, factor in self.milestones.items() if step >= milestone)
+        return drop * (self.min_lr + (1 - self.min_lr) * shape)
 
     def clip(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """Clip the gradients in place, sharded ones too; their norm before, over all ranks."""
