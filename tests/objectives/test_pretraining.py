@@ -114,7 +114,7 @@ def test_checked_mlm():
             total = total - logits.log_softmax(0)[replaced]
             right += int(logits.argmax() == replaced)
     assert_close(loss.total, total)
-    assert (int(loss.metrics["replaced"][0]), int(loss.metrics["replaced"][1])) == (right, seen)
+    assert (int(loss.metrics["check/accuracy"][0]), int(loss.metrics["check/accuracy"][1])) == (right, seen)
     assert int(loss.metrics["accuracy"][1]) == hidden
     assert int(loss.count) == hidden + seen
     assert min(hidden, seen) > 0

@@ -77,7 +77,7 @@ def truths(objective: Objective, batch: Batch, target: Any) -> dict[str, tuple[T
         labels, shown = target[target != IGNORED], batch.text.ids[target != IGNORED]
         hidden = shown == objective.masking.mask_id
         replaced = (shown != labels)[~hidden].long()
-        return {"accuracy": (labels[hidden], most_frequent), "replaced": (replaced, most_frequent)}
+        return {"accuracy": (labels[hidden], most_frequent), "check/accuracy": (replaced, most_frequent)}
     if isinstance(objective, MLM):
         labels = target[target != IGNORED]
         return {"accuracy": (labels, most_frequent), "loss": (labels, frequencies)}

@@ -45,6 +45,6 @@ class CheckedMLM(MLM):
         total = cross_entropy(guesses, labels).sum() + cross_entropy(checks, replaced).sum()
         metrics = {
             "accuracy": (hits(guesses[hidden], labels[hidden]), hidden.sum()),
-            "replaced": (hits(checks, replaced), (~hidden).sum()),
+            "check/accuracy": (hits(checks, replaced), (~hidden).sum()),
         }
         return Loss(total, torch.tensor(len(labels), device=labels.device), metrics)

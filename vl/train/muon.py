@@ -93,7 +93,7 @@ class MuonAdamW(torch.optim.AdamW):
         return parameter.grad.lerp(mean, momentum)
 
 
-def orthogonalised(matrices: list[Float[Tensor, "m n"]]) -> list[Float[Tensor, "m n"]]:
+def orthogonalised(matrices: list[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]:
     """The matrices with all of their singular values brought to about 1, between 0.7 and 1.2.
 
     Sharded matrices are gathered for it; of others, which every rank has, each rank takes its share.
