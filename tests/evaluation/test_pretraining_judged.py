@@ -22,6 +22,7 @@ from vl.evaluation.pretraining import (
     without_regions,
 )
 from vl.models.base import VLModel
+from vl.objectives.checked_mlm import CheckedMLM
 from vl.objectives.itm import ITM
 from vl.objectives.mlm import MLM
 from vl.objectives.mrc import MRC
@@ -48,6 +49,7 @@ def test_baselines_by_hand():
     ("objective", "measures"),
     [
         (MLM(TokenMasking(MASK, FIRST, prob=0.5)), {"accuracy", "loss"}),
+        (CheckedMLM(TokenMasking(MASK, FIRST, prob=0.5, mask=0.4, random=0.6)), {"accuracy", "check/accuracy"}),
         (MRC(RegionMasking(0.5), CLASSES), {"accuracy", "loss"}),
         (MRFR(RegionMasking(0.5)), {"loss"}),
         (RegionPrediction(RegionMasking(0.5), CLASSES - 1, ATTRIBUTES), {"obj/accuracy", "attr/accuracy", "feat/loss"}),
@@ -75,6 +77,7 @@ def test_figures_are_those_of_the_objective(objective, measures):
             total, count = total + float(part[0].detach()), count + float(part[1])
         assert one.value == pytest.approx((100 if "accuracy" in name else 1) * total / count, rel=1e-5)
         assert one.n == count
+        assert ("accuracy" in name) == (one.rule == "most frequent")  # both in percent
         assert (again[name].value, again[name].baseline) == pytest.approx((one.value, one.baseline), rel=1e-4)
 
 
