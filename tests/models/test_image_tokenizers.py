@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from vl.batch import Batch, Visual
 from vl.models.codebook import GradientCodebook, GumbelCodebook, MovingAverageCodebook
-from vl.models.discrete_vae import Block, DiscreteVAE
+from vl.models.discrete_vae import Block, DiscreteVAE, gumbel_softmax
 from vl.models.vqvae import VQVAE
 from vl.ranks import rank, world_size
 
@@ -196,3 +196,12 @@ def test_context_blocks_let_codes_draw_further_away(context_blocks, reach):
         difference = (model.decode(codes) - model.decode(changed)).abs().amax((0, 1))
     cells = difference.unflatten(0, (11, 8)).amax(1).unflatten(1, (11, 8)).amax(2).nonzero()
     assert int((cells - 5).abs().max()) == reach
+
+
+def test_gumbel_softmax_draws_codes_by_their_probability():
+    torch.manual_seed(0)
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    cells = gumbel_softmax(logits.expand(20_000, 4), 0.5)
+    torch.testing.assert_close(cells.sum(1), torch.ones(20_000))
+    drawn = cells.argmax(1).bincount() / 20_000
+    torch.testing.assert_close(drawn, logits.softmax(0), atol=0.01, rtol=0)

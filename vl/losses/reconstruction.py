@@ -33,10 +33,10 @@ def logit_laplace_nll(
     return (torch.logit(x) - mu).abs() * torch.exp(-log_b) + log_b + torch.log(x * (1 - x)) + log(2)
 
 
-def kl_to_uniform(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+def kl_to_uniform(logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n"]:
     """KL(softmax(logits) || uniform) in nats: ln k for a certain code, 0 where all are alike."""
-    logp = F.log_softmax(logits, dim=1)
-    return (logp.exp() * logp).sum(1) + log(logits.shape[1])
+    logp = F.log_softmax(logits, dim=-1)
+    return (logp.exp() * logp).sum(-1) + log(logits.shape[-1])
 
 
 def code_perplexity(counts: Float[Tensor, " k"] | Int[Tensor, " k"]) -> Float[Tensor, ""]:
