@@ -114,7 +114,7 @@ class Command(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle the run's memory, threads, precision and folder, and what Lightning's options must not do here."""
         keep_freed_memory()
-        torch.set_flush_denormal(True)  # probabilities near 1e-40 cost a CPU a hundred times the time of others
+        torch.set_flush_denormal(True)  # a CPU is slow at probabilities near 1e-40
         if threads := self._get(self.config, "threads"):
             torch.set_num_threads(threads)
         trainer = self._get(self.config, "trainer")
